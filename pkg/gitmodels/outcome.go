@@ -1,0 +1,177 @@
+package gitmodels
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+)
+
+// Number is a float that survives JSON whatever its value: NaN and the
+// infinities are written as the strings "NaN", "Infinity" and "-Infinity".
+type Number float64
+
+func (n Number) String() string {
+	f := float64(n)
+	switch {
+	case math.IsNaN(f):
+		return "NaN"
+	case math.IsInf(f, 1):
+		return "Infinity"
+	case math.IsInf(f, -1):
+		return "-Infinity"
+	}
+	return strconv.FormatFloat(f, 'g', -1, 64)
+}
+
+// MarshalJSON implements json.Marshaler.
+func (n Number) MarshalJSON() ([]byte, error) {
+	if f := float64(n); math.IsNaN(f) || math.IsInf(f, 0) {
+		return []byte(`"` + n.String() + `"`), nil
+	}
+	return json.Marshal(float64(n))
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *Number) UnmarshalJSON(b []byte) error {
+	s := string(b)
+	if len(s) >= 2 && s[0] == '"' {
+		s = s[1 : len(s)-1]
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		return fmt.Errorf("number %s: %w", Printable(s, 40), err)
+	}
+	*n = Number(f)
+	return nil
+}
+
+// Metric is one named series and its final value.
+type Metric struct {
+	Name   string  `json:"name"`
+	Final  Number  `json:"final"`            // metrics.json wins, else the last finite value, else the last
+	Points []Point `json:"points,omitempty"` // in the order of the steps
+}
+
+// Point is one value of a series.
+type Point struct {
+	Step  Number `json:"step"`
+	Value Number `json:"value"`
+}
+
+// Outcome is how an attempt of a run ended: note, run.json, show and ls all
+// read it. Empty fields are absent.
+type Outcome struct {
+	State      State     `json:"state"`
+	Cause      string    `json:"cause"` // in words, never empty
+	Run        string    `json:"run"`   // the short name
+	Attempt    int       `json:"attempt"`
+	Name       string    `json:"name"` // experiment_name
+	Commit     CommitID  `json:"commit"`
+	Repository string    `json:"repository"`
+	Ref        RefName   `json:"ref"`
+	Subject    string    `json:"subject"` // the commit's, escaped
+	Pusher     string    `json:"pusher"`
+	Engine     string    `json:"engine"`
+	Job        string    `json:"job,omitempty"`
+	Command    []string  `json:"command,omitempty"`
+	Overrides  []string  `json:"overrides,omitempty"`
+	Artifacts  string    `json:"artifacts,omitempty"` // URI
+	Metrics    string    `json:"metrics,omitempty"`   // URI
+	Log        string    `json:"log,omitempty"`       // URI
+	Values     []Metric  `json:"values,omitempty"`
+	Files      []File    `json:"files,omitempty"`
+	Warnings   []string  `json:"warnings,omitempty"` // a failed evaluation, a capped log
+	Created    time.Time `json:"created"`
+	Started    time.Time `json:"started"`
+	Finished   time.Time `json:"finished"`
+	Version    string    `json:"git_models_version"`
+	// Versions of what ran it, such as git and the sandbox.
+	Versions map[string]string `json:"versions,omitempty"`
+}
+
+// Duration is how long the attempt took from its first stage to its end.
+func (o Outcome) Duration() time.Duration {
+	if o.Started.IsZero() || o.Finished.Before(o.Started) {
+		return 0
+	}
+	return o.Finished.Sub(o.Started)
+}
+
+// File is one stored file of a run.
+type File struct {
+	Path   string `json:"path"` // relative to the run's artifacts or metrics folder, with that word in front
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// Listing is one row of `ls --json` and, with its details, `show --json`.
+// Absent is null.
+type Listing struct {
+	Run        *string           `json:"run"`
+	Commit     CommitID          `json:"commit"`
+	Short      string            `json:"short"`
+	Repository string            `json:"repository"`
+	Refs       []RefName         `json:"refs"`
+	Decision   Decision          `json:"decision"`
+	Reason     *string           `json:"reason"`
+	State      *State            `json:"state"`
+	Cause      *string           `json:"cause"`
+	Waiting    *string           `json:"waiting"`
+	Attempt    *int              `json:"attempt"`
+	Engine     *string           `json:"engine"`
+	Job        *string           `json:"job"`
+	Image      *string           `json:"image"`
+	Digest     *string           `json:"digest"`
+	BuildKey   *string           `json:"build_key"`
+	Built      *bool             `json:"built"`
+	Artifacts  *string           `json:"artifacts"`
+	Metrics    *string           `json:"metrics"`
+	Values     map[string]Number `json:"values"`
+	Created    *time.Time        `json:"created"`
+	Started    *time.Time        `json:"started"`
+	Finished   *time.Time        `json:"finished"`
+	// Details, in `show` alone.
+	Subject   string       `json:"subject,omitempty"`
+	Name      string       `json:"name,omitempty"`
+	Command   []string     `json:"command,omitempty"`
+	Overrides []string     `json:"overrides,omitempty"`
+	Warnings  []string     `json:"warnings,omitempty"`
+	Log       string       `json:"log,omitempty"`
+	Pushes    []PushView   `json:"pushes,omitempty"`
+	Attempts  []AttemptRow `json:"attempts,omitempty"`
+	Stages    []StageView  `json:"stages,omitempty"`
+}
+
+// PushView is a push as `show` tells it.
+type PushView struct {
+	Ref      RefName   `json:"ref"`
+	Pusher   string    `json:"pusher"`
+	Decision Decision  `json:"decision"`
+	Reason   string    `json:"reason,omitempty"`
+	Source   Source    `json:"source"`
+	At       time.Time `json:"at"`
+}
+
+// AttemptRow is an attempt as `show` tells it.
+type AttemptRow struct {
+	N        int        `json:"n"`
+	Name     string     `json:"name"`
+	Cause    string     `json:"cause"`
+	Actor    string     `json:"actor"`
+	State    State      `json:"state"`
+	EndCause string     `json:"end_cause,omitempty"`
+	Finished *time.Time `json:"finished"`
+}
+
+// StageView is a stage of the current attempt as `show` tells it.
+type StageView struct {
+	Name     StageName  `json:"name"`
+	State    StageState `json:"state"`
+	Tries    int        `json:"tries"`
+	Error    string     `json:"error,omitempty"`
+	Log      string     `json:"log,omitempty"`
+	Started  *time.Time `json:"started"`
+	Finished *time.Time `json:"finished"`
+}
