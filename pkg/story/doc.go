@@ -1,0 +1,24 @@
+// Package story holds the stories of a push: scripts that a git user can read,
+// each with real repositories, real pushes (by path, ssh and HTTP) and the real
+// programs. It has tests only and nothing may import it.
+//
+// A story lies under testdata as NAME.txt. Beside testscript's own words it
+// knows:
+//
+//	project DIR [SERVER]   a small training repository in DIR, one commit on main,
+//	                       with SERVER as its remote origin
+//	commits N              N more commits in the current folder
+//	hint [REGEXP]          runs the command of the (matching) hint line that the
+//	                       last command printed, with sh -c in the current folder
+//	until SECONDS CMD…     repeats CMD until it succeeds
+//	sshd ROOT              serves the repositories below ROOT over ssh to alice;
+//	                       sets SSH to the URL's beginning
+//	httpd ROOT             serves them over smart HTTP to alice:s3cret; sets HTTP
+//	as UID CMD…            runs CMD as another user (root only)
+//	kill9 PATTERN          SIGKILL to this story's processes whose command line
+//	                       contains PATTERN; fails when there is none
+//	json KEY WANT          the last output is one JSON object, or an array of one:
+//	                       KEY (dots go deeper) is WANT
+//
+// and the conditions [root], [bwrap], [sshd], [python3].
+package story
