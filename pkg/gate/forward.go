@@ -1,0 +1,262 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+)
+
+// farLine is how many own commits on either side make two lines rather than
+// one line and a stray: then the other way out is shown first.
+const farLine = 20
+
+// notForward refuses an update that would take commits off a governed ref, and
+// tells the causes apart by what helps.
+func (j *judge) notForward(ctx context.Context, u gitmodels.Update) error {
+	back, err := j.IsAncestor(ctx, u.New, u.Old)
+	if err != nil {
+		return err
+	}
+	if back {
+		return j.rewind(ctx, u)
+	}
+	base, related, err := j.MergeBase(ctx, u.Old, u.New)
+	if err != nil {
+		return err
+	}
+	replaced, err := j.rewritten(ctx, base, u)
+	if err != nil {
+		return err
+	}
+	switch {
+	case replaced > 0:
+		return j.amended(ctx, u, replaced)
+	case !related:
+		j.unrelated(u)
+		return nil
+	}
+	return j.diverged(ctx, base, u)
+}
+
+// rewind refuses an older commit of the same line and offers its files on top.
+func (j *judge) rewind(ctx context.Context, u gitmodels.Update) error {
+	newer, err := j.Count(ctx, u.New, u.Old)
+	if err != nil {
+		return err
+	}
+	r := Refusal{
+		Why:  "it is never rewound",
+		More: []string{fmt.Sprintf("%s already holds %s and %s", name(u.Ref), j.short(u.New), plural(newer, "newer one"))},
+	}
+	if isPlain(u.Ref) {
+		fetch, tip := tracking(u.Ref)
+		command := fmt.Sprintf(`%s && git push origin "$(git commit-tree -p %s -m 'Restore %s' '%s^{tree}')":%s`,
+			fetch, tip, j.short(u.New), hintID(u.New), quote(string(u.Ref)))
+		if b, ok := branch(u.Ref); ok {
+			command += " && git pull --ff-only origin " + quote(b)
+		}
+		r.Hints = []Hint{{For: "to run the same files again, on top:", Command: command}}
+	}
+	j.refuse(u, r)
+	return nil
+}
+
+// amended refuses rewritten commits and offers their files as a commit on top.
+func (j *judge) amended(ctx context.Context, u gitmodels.Update, replaced int) error {
+	r := Refusal{
+		Why:  "an amended commit",
+		More: []string{fmt.Sprintf("%s replaces %s, which %s already holds", j.short(u.New), j.short(u.Old), name(u.Ref))},
+	}
+	if replaced > 1 {
+		r.Why = "rewritten commits"
+		r.More = []string{fmt.Sprintf("%s replaces %d commits that %s already holds", j.short(u.New), replaced, name(u.Ref))}
+	}
+	before, err := j.Tree(ctx, u.Old)
+	if err != nil {
+		return err
+	}
+	after, err := j.Tree(ctx, u.New)
+	if err != nil {
+		return err
+	}
+	if isPlain(u.Ref) {
+		fetch, tip := tracking(u.Ref)
+		commit := "git commit -C ORIG_HEAD"
+		if before == after {
+			commit = "git commit --allow-empty -C ORIG_HEAD"
+		}
+		r.Hints = []Hint{{
+			For:     "to put your files on top of it:",
+			Command: fetch + " && git reset --soft " + tip + " && " + commit,
+		}}
+	}
+	j.refuse(u, r)
+	return nil
+}
+
+// unrelated refuses a line that shares nothing with what the ref holds.
+func (j *judge) unrelated(u gitmodels.Update) {
+	r := Refusal{
+		Why:  "another history",
+		More: []string{fmt.Sprintf("%s shares no commit with %s", j.short(u.New), name(u.Ref))},
+	}
+	if isPlain(u.Ref) {
+		fetch, tip := tracking(u.Ref)
+		r.Hints = []Hint{{
+			For:     "to go on with your files, on top of it:",
+			Command: fetch + " && git merge -s ours --allow-unrelated-histories " + tip,
+		}}
+	}
+	j.refuse(u, r)
+}
+
+// diverged refuses a line that lacks commits of the ref: work to take in, or
+// another line on purpose. Which it is only the pusher knows, so both ways are
+// shown, the likelier first.
+func (j *judge) diverged(ctx context.Context, base gitmodels.CommitID, u gitmodels.Update) error {
+	lacks, err := j.Count(ctx, u.New, u.Old)
+	if err != nil {
+		return err
+	}
+	has, err := j.Count(ctx, u.Old, u.New)
+	if err != nil {
+		return err
+	}
+	r := Refusal{
+		Why: "not a fast-forward",
+		More: []string{
+			fmt.Sprintf("%s is not a descendant of %s", j.short(u.New), j.short(u.Old)),
+			fmt.Sprintf("%s has %s that you lack", name(u.Ref), plural(lacks, "commit")),
+		},
+	}
+	if isPlain(u.Ref) {
+		fetch, tip := tracking(u.Ref)
+		r.Hints = []Hint{
+			{For: "to take that work in:", Command: fetch + " && git merge " + tip},
+			{For: "or, for another line on purpose, to keep only your files:", Command: fetch + " && git merge -s ours " + tip},
+		}
+		if lacks > farLine && has > farLine {
+			r.More = append(r.More, fmt.Sprintf("the lines parted at %s, %d commits ago", j.short(base), has))
+			r.Hints[0], r.Hints[1] = r.Hints[1], r.Hints[0]
+			r.Hints[0].For = "for another line on purpose, to keep only your files:"
+			r.Hints[1].For = "or, to take that work in:"
+		}
+	}
+	j.refuse(u, r)
+	return nil
+}
+
+// Bounds of the look at rewritten commits: an amended tip or a rebased handful
+// is recognised, anything larger is a divergence.
+const (
+	maxReplaced = 8
+	maxRewrites = 64
+)
+
+// rewritten reports how many commits of the ref the push replaces by rewritten
+// ones: all that it lacks, or none. Taking someone else's commit for a rewritten
+// one would cost that work, so a commit counts as rewritten only when author and
+// author's time agree, which amending and rebasing keep, and either the subject
+// agrees or the new one touches every path of the old.
+func (j *judge) rewritten(ctx context.Context, base gitmodels.CommitID, u gitmodels.Update) (int, error) {
+	lost, ok, err := j.line(ctx, base, u.Old, maxReplaced)
+	if err != nil || !ok {
+		return 0, err
+	}
+	won, ok, err := j.line(ctx, base, u.New, maxRewrites)
+	if err != nil || !ok {
+		return 0, err
+	}
+	for _, l := range lost {
+		i := -1
+		for k, w := range won {
+			same, err := j.sameWork(ctx, l, w)
+			if err != nil {
+				return 0, err
+			}
+			if same {
+				i = k
+				break
+			}
+		}
+		if i < 0 {
+			return 0, nil
+		}
+		won = slices.Delete(won, i, i+1)
+	}
+	return len(lost), nil
+}
+
+// lineCommit is a commit of a line without merges.
+type lineCommit struct {
+	id, parent gitmodels.CommitID // no parent: a root
+	origin     Origin
+}
+
+// line lists the commits from tip down to base, base excluded; ok is false when
+// there are more than limit, or one is a merge.
+func (j *judge) line(ctx context.Context, base, tip gitmodels.CommitID, limit int) (commits []lineCommit, ok bool, err error) {
+	for id := tip; id != base; {
+		if len(commits) == limit {
+			return nil, false, nil
+		}
+		parents, err := j.Parents(ctx, id)
+		if err != nil || len(parents) > 1 {
+			return nil, false, err
+		}
+		origin, err := j.Origin(ctx, id)
+		if err != nil {
+			return nil, false, err
+		}
+		c := lineCommit{id: id, origin: origin}
+		if len(parents) == 1 {
+			c.parent = parents[0]
+		}
+		commits = append(commits, c)
+		if c.parent == "" {
+			break
+		}
+		id = c.parent
+	}
+	return commits, len(commits) > 0, nil
+}
+
+// sameWork reports whether b is a again, rewritten.
+func (j *judge) sameWork(ctx context.Context, a, b lineCommit) (bool, error) {
+	if a.origin.Author != b.origin.Author {
+		return false, nil
+	}
+	if a.origin.Subject == b.origin.Subject {
+		return true, nil
+	}
+	if a.parent == "" || b.parent == "" {
+		return a.parent == b.parent, nil
+	}
+	before, err := j.ChangedPaths(ctx, a.parent, a.id)
+	if err != nil {
+		return false, err
+	}
+	after, err := j.ChangedPaths(ctx, b.parent, b.id)
+	if err != nil {
+		return false, err
+	}
+	for _, p := range before {
+		if !slices.Contains(after, p) {
+			return false, nil
+		}
+	}
+	return len(before) > 0, nil
+}
+
+// plural counts things: 1 commit, 2 commits.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// name is a ref in words.
+func name(r gitmodels.RefName) string { return gitmodels.Printable(r.Short(), 60) }

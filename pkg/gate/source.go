@@ -1,0 +1,158 @@
+package gate
+
+import (
+	"context"
+	"strings"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+)
+
+const branches = "refs/heads/"
+
+// source refuses a tip that lives on no branch but the governed ones, when
+// policy requires that it does, or when a merge button made it: such a commit is
+// on no one's machine, and the branch it came from lacks it.
+func (j *judge) source(ctx context.Context, u gitmodels.Update) error {
+	button := j.push.Button != "" && j.rules.Source != "off"
+	if j.rules.Source != "require" && !button {
+		return nil
+	}
+	published, err := Published(ctx, u.New, j.rules, j.History)
+	if err != nil {
+		return err
+	}
+	if !published {
+		if published, err = j.pushedAlong(ctx, u.New); err != nil {
+			return err
+		}
+	}
+	if published {
+		return nil
+	}
+	if button {
+		return j.button(ctx, u)
+	}
+	r := Refusal{
+		Why:  "not on its source branch",
+		More: []string{j.short(u.New) + " must be on a branch of its own first (models.source)"},
+	}
+	command, err := SourceCommand(ctx, u.New, j.History)
+	if err != nil {
+		return err
+	}
+	r.Hints = []Hint{{Command: command}}
+	j.refuse(u, r)
+	return nil
+}
+
+// Published reports whether the server has tip on a branch that is not
+// governed: its source branch.
+func Published(ctx context.Context, tip gitmodels.CommitID, rules Rules, history History) (bool, error) {
+	refs, err := history.RefsContaining(ctx, tip, branches)
+	if err != nil {
+		return false, err
+	}
+	for _, r := range refs {
+		if isSource(r, rules) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// isSource reports whether r is a branch that people work on.
+func isSource(r gitmodels.RefName, rules Rules) bool {
+	return strings.HasPrefix(string(r), branches) && !rules.Governed(r) && !rules.Own(r)
+}
+
+// SourceCommand is what publishes tip on its source branch: the server's
+// default branch when tip is ahead of it, else the pusher's current one.
+func SourceCommand(ctx context.Context, tip gitmodels.CommitID, history History) (string, error) {
+	main, ok, err := history.SymbolicTarget(ctx, "HEAD")
+	if err != nil {
+		return "", err
+	}
+	name, plain := branch(main)
+	if !ok || !plain {
+		return "git push origin HEAD", nil
+	}
+	tips, err := history.Tips(ctx, string(main))
+	if err != nil {
+		return "", err
+	}
+	if at, exists := tips[main]; exists {
+		ahead, err := history.IsAncestor(ctx, at, tip)
+		if err != nil {
+			return "", err
+		}
+		if !ahead {
+			return "git push origin HEAD", nil
+		}
+	}
+	return "git push origin " + quote(name), nil
+}
+
+// pushedAlong reports whether the same push publishes tip.
+func (j *judge) pushedAlong(ctx context.Context, tip gitmodels.CommitID) (bool, error) {
+	for _, u := range j.push.Updates {
+		if u.Deletes() || !isSource(u.Ref, j.rules) {
+			continue
+		}
+		if kind, err := j.ObjectType(ctx, u.New); err != nil {
+			return false, err
+		} else if kind != "commit" {
+			continue
+		}
+		if holds, err := j.IsAncestor(ctx, tip, u.New); err != nil || holds {
+			return holds, err
+		}
+	}
+	return false, nil
+}
+
+// button refuses a merge made on the server. What was merged is its second
+// parent, and the branch that has it is where the merge belongs.
+func (j *judge) button(ctx context.Context, u gitmodels.Update) error {
+	r := Refusal{
+		Why: "a commit made by " + j.push.Button,
+		More: []string{
+			j.short(u.New) + " is on no source branch and on no one's machine",
+			"merge on your machine, and push the tip of your branch",
+		},
+	}
+	from, err := j.mergedFrom(ctx, u)
+	if err != nil {
+		return err
+	}
+	if b, ok := branch(from); ok && isPlain(u.Ref) {
+		fetch, tip := tracking(u.Ref)
+		merge := ""
+		if !u.Creates() {
+			merge = " && git merge " + tip
+		}
+		r.Hints = []Hint{{Command: fetch + " && git switch " + quote(b) + merge + " && git push origin " + quote(b) + " " + quote(b+":"+string(u.Ref))}}
+	}
+	j.refuse(u, r)
+	return nil
+}
+
+// mergedFrom is the branch whose work a merge brought in, or the default branch.
+func (j *judge) mergedFrom(ctx context.Context, u gitmodels.Update) (gitmodels.RefName, error) {
+	parents, err := j.Parents(ctx, u.New)
+	if err != nil {
+		return "", err
+	}
+	if len(parents) == 2 {
+		refs, err := j.RefsContaining(ctx, parents[1], branches)
+		if err != nil {
+			return "", err
+		}
+		for _, r := range refs {
+			if isSource(r, j.rules) {
+				return r, nil
+			}
+		}
+	}
+	main, _, err := j.SymbolicTarget(ctx, "HEAD")
+	return main, err
+}
