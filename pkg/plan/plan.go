@@ -1,0 +1,59 @@
+package plan
+
+import (
+	"context"
+	"time"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+	"github.com/git-models/git-models/pkg/pipeline"
+	"github.com/git-models/git-models/pkg/pipeline/document"
+	"github.com/git-models/git-models/pkg/policy"
+)
+
+// Fault is one thing that is wrong in the commit's files.
+type Fault = document.Fault
+
+// Faults is the error of a commit whose files are at fault: all of them at once,
+// sorted by file and place.
+type Faults = document.Faults
+
+// Files looks up paths in a commit's tree, without following links. Every path
+// asked for is a key of the answer.
+type Files interface {
+	Files(ctx context.Context, commit gitmodels.CommitID, paths []string) (map[string]gitmodels.TreeFile, error)
+}
+
+// Input is what a plan is made from.
+type Input struct {
+	Commit      gitmodels.CommitID
+	Ref         gitmodels.RefName
+	Repository  string // its name on this host, such as dogs
+	Policy      *policy.Policy
+	Files       Files
+	AttemptName string // experiment_name; empty: the commit's short name by policy
+}
+
+// Plan is what a commit would run here.
+type Plan struct {
+	Engine      string            // empty when Missing says that there is none
+	Missing     string            // what the server lacks, such as "engine: none is configured (models.engine)"; the run then waits
+	Command     []string          // full argv: command, overrides, experiment_name=<attempt>
+	Overrides   []string          // the parameters of the commit alone
+	Evaluate    []string          // argv of the evaluation; empty: none
+	Filter      pipeline.Filter   // which changed paths start a run
+	Artifacts   string            // URI prefix, without /<attempt>
+	Metrics     string            // URI prefix, without /<attempt>
+	MaxRuntime  time.Duration     // never 0
+	MemoryBytes int64             // 0: no limit
+	CPUs        float64           // 0: no limit
+	GPUs        int               // 0: none
+	Env         map[string]string // of the job file; never one of our own names
+	Files       []string          // pipeline files that were there and read, sorted
+	Warnings    []Fault           // what is accepted, but probably not meant
+}
+
+// Make reads the commit's pipeline files and says what it would run under the
+// policy. A *Faults error lists everything that the pusher has to mend; any
+// other error means that the files could not be read. What the server lacks is
+// no error: see Plan.Missing.
+func Make(ctx context.Context, in Input) (*Plan, error) { panic("being written") }
