@@ -1,0 +1,138 @@
+package gitrepo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+)
+
+// MaxNote bounds the text of a note, in bytes; of a longer one that somebody
+// else wrote, that much is read.
+const MaxNote = 64 << 10
+
+// Note is what a notes ref holds for a commit.
+type Note struct {
+	Commit gitmodels.CommitID
+	Text   string
+}
+
+// WriteNote makes text the note of commit, in place of another, as a commit on
+// top of the notes ref. Nothing is written when it is so already. The ref is
+// moved only from where it was read, so that a note written meanwhile is never
+// lost; the write is then repeated on top of it.
+func (r *Repo) WriteNote(ctx context.Context, notesRef gitmodels.RefName, commit gitmodels.CommitID, text string) error {
+	if err := r.checkWritable("write note"); err != nil {
+		return err
+	}
+	if len(text) > MaxNote {
+		return &gitmodels.Error{Kind: gitmodels.Invalid, Op: "write note",
+			Message: fmt.Sprintf("the note of %s is %d bytes, the limit is %d", commit, len(text), MaxNote)}
+	}
+	if err := r.requireCommit(ctx, commit); err != nil {
+		return err
+	}
+	return retry(ctx, "write note of "+string(commit), func() (bool, error) {
+		tip, err := r.tip(ctx, notesRef)
+		if err != nil {
+			return false, err
+		}
+		if tip != "" {
+			old, ok, err := r.note(ctx, string(tip), commit)
+			if err != nil || ok && old == text {
+				return false, err
+			}
+		}
+		body := fmt.Sprintf("N inline %s\ndata %d\n%s\n", commit, len(text), text)
+		err = r.fastImport(ctx, notesRef, tip, "note on "+string(commit), body)
+		return errors.Is(err, errMoved), err
+	})
+}
+
+// ReadNote is the note of a commit; false when there is none.
+func (r *Repo) ReadNote(ctx context.Context, notesRef gitmodels.RefName, commit gitmodels.CommitID) (string, bool, error) {
+	if err := checkRef(notesRef); err != nil {
+		return "", false, err
+	}
+	if err := r.checkID(commit); err != nil {
+		return "", false, err
+	}
+	return r.note(ctx, string(notesRef), commit)
+}
+
+// note looks the commit up in the notes tree of tip: a file named after it,
+// below any number of folders of two digits each.
+func (r *Repo) note(ctx context.Context, tip string, commit gitmodels.CommitID) (string, bool, error) {
+	objs := r.objects(ctx)
+	defer objs.close()
+	entries, err := objs.tree(tip + "^{tree}")
+	if gitmodels.KindOf(err) == gitmodels.NotFound {
+		return "", false, nil
+	}
+	rest := string(commit)
+	for err == nil {
+		if e, ok, err := find(entries, rest); err != nil {
+			return "", false, err
+		} else if ok && e.is(modeFile) {
+			text, err := objs.text(e.id)
+			return text, err == nil, err
+		}
+		e, ok, findErr := find(entries, rest[:2])
+		if findErr != nil || !ok || !e.is(modeTree) || len(rest) <= 2 {
+			return "", false, findErr
+		}
+		rest = rest[2:]
+		entries, err = objs.tree(e.id)
+	}
+	return "", false, err
+}
+
+// Notes lists every note of the ref, sorted by commit; none when the ref does
+// not exist.
+func (r *Repo) Notes(ctx context.Context, notesRef gitmodels.RefName) ([]Note, error) {
+	if err := checkRef(notesRef); err != nil {
+		return nil, err
+	}
+	objs := r.objects(ctx)
+	defer objs.close()
+	root := string(notesRef) + "^{tree}"
+	if _, err := objs.tree(root); gitmodels.KindOf(err) == gitmodels.NotFound {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return objs.notes(nil, root, "", r.idLength)
+}
+
+func (o *objects) notes(notes []Note, tree, prefix string, idLength int) ([]Note, error) {
+	entries, err := o.tree(tree)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		name := prefix + e.name
+		switch {
+		case e.is(modeTree) && len(e.name) == 2 && isHex(e.name) && len(name) < idLength:
+			if notes, err = o.notes(notes, e.id, name, idLength); err != nil {
+				return nil, err
+			}
+		case e.is(modeFile) && len(name) == idLength && isHex(name):
+			text, err := o.text(e.id)
+			if err != nil {
+				return nil, err
+			}
+			notes = append(notes, Note{gitmodels.CommitID(name), text})
+		}
+	}
+	return notes, nil
+}
+
+func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
+
+// text reads a blob, or as much of it as a note may have.
+func (o *objects) text(id string) (string, error) {
+	obj, err := o.want(id, "blob", MaxNote)
+	return string(obj.data), err
+}

@@ -1,0 +1,124 @@
+package gitrepo
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+)
+
+// quarantineVariables are what git hands to pre-receive beside GIT_DIR, so that
+// it sees the objects of the push that is being judged (githooks(5)).
+var quarantineVariables = []string{
+	"GIT_QUARANTINE_PATH",
+	"GIT_OBJECT_DIRECTORY",
+	"GIT_ALTERNATE_OBJECT_DIRECTORIES",
+}
+
+// WithQuarantine opens the repository as pre-receive sees it: with the objects
+// of this push and of no other. environ is the hook's own environment. Relative
+// paths in it are taken from the git directory, where git starts hooks. A
+// repository opened so refuses to write.
+func WithQuarantine(environ []string) Option {
+	return func(r *Repo) error {
+		r.quarantine = []string{}
+		for _, name := range quarantineVariables {
+			value, ok := lookup(environ, name)
+			if !ok {
+				continue
+			}
+			if strings.ContainsRune(value, 0) {
+				return &gitmodels.Error{Kind: gitmodels.Invalid, Op: "read quarantine", Message: fmt.Sprintf("%s holds a NUL", name)}
+			}
+			if name == "GIT_ALTERNATE_OBJECT_DIRECTORIES" {
+				value = absoluteList(r.dir, value)
+			} else if value != "" && !filepath.IsAbs(value) {
+				value = filepath.Join(r.dir, value)
+			}
+			r.quarantine = append(r.quarantine, name+"="+value)
+		}
+		return nil
+	}
+}
+
+// lookup finds a variable; of several with the same name the last counts, as
+// for exec.
+func lookup(environ []string, name string) (value string, ok bool) {
+	for _, kv := range environ {
+		if v, found := strings.CutPrefix(kv, name+"="); found {
+			value, ok = v, true
+		}
+	}
+	return value, ok
+}
+
+// absoluteList makes the relative entries of a list of folders absolute. The
+// list is separated by colons; an entry that begins with a double quote is
+// quoted as in C (git(1), GIT_ALTERNATE_OBJECT_DIRECTORIES).
+func absoluteList(dir, list string) string {
+	var out []string
+	for list != "" {
+		entry := list
+		if list[0] == '"' {
+			entry = list[:quotedEnd(list)]
+		}
+		rest := list[len(entry):]
+		if i := strings.IndexByte(rest, ':'); entry[0] == '"' && i >= 0 {
+			entry, rest = entry+rest[:i], rest[i+1:]
+		} else if entry[0] != '"' {
+			entry, rest, _ = strings.Cut(list, ":")
+		} else {
+			entry, rest = entry+rest, ""
+		}
+		list = rest
+		switch {
+		case entry == "" || entry[0] == '/' || strings.HasPrefix(entry, `"/`):
+		case entry[0] == '"':
+			entry = `"` + quoteC(dir) + "/" + entry[1:]
+		default:
+			entry = `"` + quoteC(filepath.Join(dir, entry)) + `"`
+		}
+		out = append(out, entry)
+	}
+	return strings.Join(out, ":")
+}
+
+// quotedEnd is the index behind the closing quote of s, which begins with one.
+func quotedEnd(s string) int {
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(s)
+}
+
+// quoteC writes s as the inside of a C string, as git reads it back.
+func quoteC(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		case c < 0x20 || c == 0x7f:
+			fmt.Fprintf(&b, `\%03o`, c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// checkWritable refuses to write from inside a quarantine: git forbids ref
+// updates there, and objects would vanish with a refused push.
+func (r *Repo) checkWritable(op string) error {
+	if r.quarantine != nil {
+		return &gitmodels.Error{Op: op, Err: fmt.Errorf("the repository is open for judging a push: nothing may be written")}
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package gitrepo
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+)
+
+// Ref is one ref and where it points.
+type Ref struct {
+	Name   gitmodels.RefName
+	ID     gitmodels.CommitID // the object it names, after following Symref; any type
+	Symref gitmodels.RefName  // what a symbolic ref names; empty for others
+}
+
+// Refs lists the refs, sorted by name. A prefix is a whole name or the folders
+// in front of one, such as refs/heads/models for that branch and all below
+// refs/heads/models/; without any prefix all are listed. Refs of any name are
+// found, hidden ones too.
+func (r *Repo) Refs(ctx context.Context, prefixes ...string) ([]Ref, error) {
+	out, err := r.forEachRef(ctx, prefixes, "--format=%(refname)%00%(objectname)%00%(symref)")
+	if err != nil {
+		return nil, err
+	}
+	var refs []Ref
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\x00")
+		if len(fields) != 3 || len(fields[1]) != r.idLength {
+			return nil, &gitmodels.Error{Op: "git for-each-ref", Err: fmt.Errorf("unexpected answer %s", gitmodels.Printable(line, 200))}
+		}
+		refs = append(refs, Ref{gitmodels.RefName(fields[0]), gitmodels.CommitID(fields[1]), gitmodels.RefName(fields[2])})
+	}
+	return refs, nil
+}
+
+// RefsContaining lists the refs below the prefixes from which the commit id is
+// reachable.
+func (r *Repo) RefsContaining(ctx context.Context, id gitmodels.CommitID, prefixes ...string) ([]gitmodels.RefName, error) {
+	if err := r.checkID(id); err != nil {
+		return nil, err
+	}
+	out, err := r.forEachRef(ctx, prefixes, "--format=%(refname)", "--contains="+string(id))
+	if err != nil {
+		return nil, err
+	}
+	var names []gitmodels.RefName
+	for line := range strings.Lines(string(out)) {
+		names = append(names, gitmodels.RefName(strings.TrimSuffix(line, "\n")))
+	}
+	return names, nil
+}
+
+func (r *Repo) forEachRef(ctx context.Context, prefixes []string, args ...string) ([]byte, error) {
+	args = append([]string{"for-each-ref"}, args...)
+	for _, p := range prefixes {
+		// git reads *, ? and [ as patterns; no ref has them in its name.
+		if !strings.HasPrefix(p, "refs/") || strings.ContainsAny(p, "*?[\\\x00\n") {
+			return nil, &gitmodels.Error{Kind: gitmodels.Invalid, Op: "list refs",
+				Message: fmt.Sprintf("%q is no prefix of ref names", gitmodels.Printable(p, 200))}
+		}
+	}
+	res, err := run(ctx, r.call(append(args, prefixes...)...))
+	if err != nil {
+		return nil, err
+	}
+	if res.code != 0 || complains(res.stderr) {
+		return nil, res.failure()
+	}
+	return res.out, nil
+}
+
+// SymbolicTarget is the ref that a symbolic ref leads to, at the end of the
+// chain, whether or not it exists; false for what is no symbolic ref.
+func (r *Repo) SymbolicTarget(ctx context.Context, ref gitmodels.RefName) (target gitmodels.RefName, ok bool, err error) {
+	if err := checkRef(ref); err != nil {
+		return "", false, err
+	}
+	res, err := run(ctx, r.call("symbolic-ref", "-q", string(ref)))
+	switch {
+	case err != nil:
+		return "", false, err
+	case res.code == 1 && !complains(res.stderr):
+		return "", false, nil
+	case res.code != 0:
+		return "", false, res.failure()
+	}
+	return gitmodels.RefName(strings.TrimSuffix(string(res.out), "\n")), true, nil
+}
+
+// checkRef refuses what could be taken for anything but the name of a ref.
+func checkRef(ref gitmodels.RefName) error {
+	s := string(ref)
+	ok := s == "HEAD" || strings.HasPrefix(s, "refs/") && len(s) > len("refs/")
+	for part := range strings.SplitSeq(s, "/") {
+		ok = ok && part != "" && part[0] != '.' && !strings.HasSuffix(part, ".lock")
+	}
+	ok = ok && !strings.Contains(s, "..") && !strings.Contains(s, "@{") && !strings.ContainsFunc(s, func(c rune) bool {
+		return c <= 0x20 || c == 0x7f || strings.ContainsRune(`~^:?*[\`, c)
+	})
+	if ok {
+		return nil
+	}
+	return &gitmodels.Error{Kind: gitmodels.Invalid, Op: "check ref name",
+		Message: fmt.Sprintf("%q is no full ref name", gitmodels.Printable(s, 200))}
+}
