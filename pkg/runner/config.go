@@ -1,0 +1,179 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+	"github.com/git-models/git-models/pkg/policy"
+)
+
+// Config is what a Runner and a Service are made of. Home, Version, Ledger,
+// Spool, Open and Policy are needed by both; the rest by a Runner alone.
+type Config struct {
+	Home    string // absolute path of the state directory; it exists
+	Version string // of this program, for ping and run.json
+	Ledger  gitmodels.Ledger
+	Spool   Spool
+	// Open opens the repository whose git directory is path.
+	Open func(path string) (Repo, error)
+	// Policy reads what the administrator decided for repo, as the runner sees
+	// it: keys that widen power count from protected configuration alone. It is
+	// asked again for every decision, so a change takes effect without a restart.
+	Policy func(ctx context.Context, repo Repo) (*policy.Policy, []policy.Problem, error)
+
+	Trainers  map[string]gitmodels.Trainer // by Trainer.Engine
+	Store     gitmodels.Store
+	Publisher gitmodels.Publisher
+	// Metrics reads the metric files below a folder that a hostile job wrote.
+	Metrics func(dir string) (values []gitmodels.Metric, warnings []string, err error)
+	// Versions names what ran a job besides ourselves, such as git and the
+	// sandbox, for run.json. It may be nil.
+	Versions func(ctx context.Context) map[string]string
+
+	Log   *slog.Logger // nil: nothing is logged
+	Clock Clock        // nil: the system's
+	Pace  Pace         // zero fields: the defaults
+}
+
+// Repo is what the runner needs of a repository. Its methods are safe for
+// concurrent use.
+type Repo interface {
+	// Dir is the absolute path of the git directory.
+	Dir() string
+	// ObjectType is commit, tag, tree or blob, or empty when there is no such object.
+	ObjectType(ctx context.Context, id gitmodels.CommitID) (string, error)
+	IsAncestor(ctx context.Context, ancestor, descendant gitmodels.CommitID) (bool, error)
+	// Refs lists refs below the prefixes; none means all.
+	Refs(ctx context.Context, prefixes ...string) ([]Ref, error)
+	// Reflog lists what happened to ref, oldest first; none when it keeps no log.
+	Reflog(ctx context.Context, ref gitmodels.RefName) ([]ReflogEntry, error)
+	Commit(ctx context.Context, id gitmodels.CommitID) (CommitInfo, error)
+	// Files looks paths up in a commit's tree, see gitmodels.TreeFile.
+	Files(ctx context.Context, commit gitmodels.CommitID, paths []string) (map[string]gitmodels.TreeFile, error)
+	// ChangedPaths lists every path that differs between two commits, uncapped.
+	ChangedPaths(ctx context.Context, from, to gitmodels.CommitID) ([]string, error)
+	// Export writes the commit's files to dir, which must not exist: it appears
+	// complete or not at all. What was left out or altered is a warning; what
+	// can never be exported is an Error of Kind Invalid.
+	Export(ctx context.Context, commit gitmodels.CommitID, dir string) (ExportReport, error)
+	// WriteCommitGraph brings the commit-graph up to date, which keeps the
+	// hooks' ancestor check fast.
+	WriteCommitGraph(ctx context.Context) error
+}
+
+// Ref is a ref and what it points to; Symref is the target of a symbolic one.
+type Ref struct {
+	Name   gitmodels.RefName
+	ID     gitmodels.CommitID
+	Symref gitmodels.RefName
+}
+
+// ReflogEntry is one line of a reflog.
+type ReflogEntry struct {
+	Old, New gitmodels.CommitID
+	At       time.Time // whole seconds
+}
+
+// CommitInfo is what is told of a commit.
+type CommitInfo struct {
+	Subject string // the first line as the author wrote it: hostile
+}
+
+// ExportReport is what an export did.
+type ExportReport struct {
+	Files    int
+	Bytes    int64
+	Warnings []string
+}
+
+// Spool is the folder in which post-receive leaves pushes.
+type Spool interface {
+	// Entries lists what is there, by id and so by time. A file that cannot be
+	// read as a push has Err and no Push.
+	Entries() ([]SpoolEntry, error)
+	// Remove deletes an imported entry; one that is gone is no error.
+	Remove(id string) error
+	// SetAside moves an entry out of the way and writes why beside it.
+	SetAside(id, why string) error
+}
+
+// SpoolEntry is one file of the spool. ID is the file's own name, whatever the
+// push inside says of itself.
+type SpoolEntry struct {
+	ID   string
+	Push gitmodels.Push
+	Err  error
+}
+
+// Clock is the time as the runner sees it.
+type Clock interface {
+	Now() time.Time
+	After(d time.Duration) <-chan time.Time
+}
+
+type systemClock struct{}
+
+func (systemClock) Now() time.Time                         { return time.Now() }
+func (systemClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+// Pace is how often the runner looks. A ring, a released run and a finished job
+// wake it earlier.
+type Pace struct {
+	Spool     time.Duration // between two looks into the spool without a ring; 1 s
+	Claim     time.Duration // between two looks for a ready run; 1 s
+	Reconcile time.Duration // between two comparisons of refs and ledger; 1 min
+	Status    time.Duration // between two looks at a job; 500 ms
+	Settle    time.Duration // the youngest tip the reconciler takes up while running; 5 s
+	Lease     time.Duration // of a claim; its heartbeat is a third; 60 s
+	Backoff   time.Duration // after the first failed try, doubled each time; 2 s
+	Waiting   time.Duration // the shortest wait for a gap of the server; 5 s, growing to a minute
+}
+
+// withDefaults fills the zero fields.
+func (p Pace) withDefaults() Pace {
+	fill := func(d *time.Duration, def time.Duration) {
+		if *d <= 0 {
+			*d = def
+		}
+	}
+	fill(&p.Spool, time.Second)
+	fill(&p.Claim, time.Second)
+	fill(&p.Reconcile, time.Minute)
+	fill(&p.Status, 500*time.Millisecond)
+	fill(&p.Settle, 5*time.Second)
+	fill(&p.Lease, time.Minute)
+	fill(&p.Backoff, 2*time.Second)
+	fill(&p.Waiting, 5*time.Second)
+	return p
+}
+
+// prepare checks what both a Service and a Runner need and fills the rest.
+func (c Config) prepare() (Config, error) {
+	switch {
+	case !filepath.IsAbs(c.Home):
+		return c, fmt.Errorf("runner: home %q is not an absolute path", c.Home)
+	case c.Ledger == nil || c.Spool == nil || c.Open == nil || c.Policy == nil:
+		return c, errors.New("runner: Ledger, Spool, Open and Policy are needed")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = systemClock{}
+	}
+	c.Pace = c.Pace.withDefaults()
+	return c, nil
+}
+
+// prepareRunner checks what a Runner needs besides.
+func (c Config) prepareRunner() (Config, error) {
+	if c.Store == nil || c.Publisher == nil || c.Metrics == nil {
+		return c, errors.New("runner: Store, Publisher and Metrics are needed")
+	}
+	return c.prepare()
+}

@@ -1,0 +1,66 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+	"github.com/git-models/git-models/pkg/plan"
+	"github.com/git-models/git-models/pkg/policy"
+)
+
+// filtered decides whether an update has anything to train: it returns why not,
+// or nothing. An update that creates its ref always runs. Others run when a path
+// that the commit's own filter watches differs from the last run on that ref
+// that succeeded or is active: so a skip never hides a change that was never
+// trained. A commit whose files are at fault runs, and fails with the fault.
+func (in *intake) filtered(ctx context.Context, repo gitmodels.Repository, git Repo, pol *policy.Policy, u gitmodels.Update) (string, error) {
+	if u.Creates() {
+		return "", nil
+	}
+	base, ok, err := in.cfg.Ledger.Base(ctx, repo.ID, u.Ref)
+	if err != nil {
+		return "", err
+	}
+	if !ok || base == u.New {
+		return "", nil
+	}
+	for _, id := range []gitmodels.CommitID{base, u.New} {
+		kind, err := git.ObjectType(ctx, id)
+		if err != nil {
+			return "", err
+		}
+		if kind != "commit" {
+			return "", nil // gone: nothing to compare, and the run says so
+		}
+	}
+	p, err := plan.Make(ctx, plan.Input{Commit: u.New, Ref: u.Ref, Repository: repo.Name, Policy: pol,
+		Files: git, AttemptName: u.New.Short(pol.Abbrev)})
+	var faults *plan.Faults
+	if errors.As(err, &faults) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading the files of %s: %w", u.New, err)
+	}
+	changed, err := git.ChangedPaths(ctx, base, u.New)
+	if err != nil {
+		return "", fmt.Errorf("comparing %s with %s: %w", u.New, base, err)
+	}
+	if _, ok := p.Filter.Match(changed); ok {
+		return "", nil
+	}
+	return fmt.Sprintf("nothing that trains changed since %s (%s); to run it anyway: git models rerun %s",
+		base.Short(pol.Abbrev), watched(p), u.New.Short(pol.Abbrev)), nil
+}
+
+// watched is the filter in the words of the pipeline file.
+func watched(p *plan.Plan) string {
+	text := "on.paths: " + strings.Join(p.Filter.Paths, ", ")
+	if len(p.Filter.Ignore) > 0 {
+		text += "; on.paths-ignore: " + strings.Join(p.Filter.Ignore, ", ")
+	}
+	return gitmodels.Printable(text, 300)
+}
