@@ -58,20 +58,12 @@ func lookup(environ []string, name string) (value string, ok bool) {
 // quoted as in C (git(1), GIT_ALTERNATE_OBJECT_DIRECTORIES).
 func absoluteList(dir, list string) string {
 	var out []string
-	for list != "" {
-		entry := list
-		if list[0] == '"' {
-			entry = list[:quotedEnd(list)]
+	for more := true; more; {
+		end := entryEnd(list)
+		entry := list[:end]
+		if more = end < len(list); more {
+			list = list[end+1:]
 		}
-		rest := list[len(entry):]
-		if i := strings.IndexByte(rest, ':'); entry[0] == '"' && i >= 0 {
-			entry, rest = entry+rest[:i], rest[i+1:]
-		} else if entry[0] != '"' {
-			entry, rest, _ = strings.Cut(list, ":")
-		} else {
-			entry, rest = entry+rest, ""
-		}
-		list = rest
 		switch {
 		case entry == "" || entry[0] == '/' || strings.HasPrefix(entry, `"/`):
 		case entry[0] == '"':
@@ -84,17 +76,21 @@ func absoluteList(dir, list string) string {
 	return strings.Join(out, ":")
 }
 
-// quotedEnd is the index behind the closing quote of s, which begins with one.
-func quotedEnd(s string) int {
-	for i := 1; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
+// entryEnd is the index of the colon that ends the first entry of list, or its
+// length. Colons between quotes are part of the entry.
+func entryEnd(list string) int {
+	quoted := strings.HasPrefix(list, `"`)
+	for i := 0; i < len(list); i++ {
+		switch {
+		case quoted && i > 0 && list[i] == '\\':
 			i++
-		case '"':
-			return i + 1
+		case quoted && i > 0 && list[i] == '"':
+			quoted = false
+		case !quoted && list[i] == ':':
+			return i
 		}
 	}
-	return len(s)
+	return len(list)
 }
 
 // quoteC writes s as the inside of a C string, as git reads it back.
