@@ -1,0 +1,193 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+)
+
+// The ready runs: live, not waiting, and held by nobody for longer than the
+// lease. A cancelled run with nothing submitted comes before the others, and
+// does so even when all places are taken: it is ended within moments and starts
+// nothing.
+const (
+	readyQuery = `
+		SELECT id FROM runs
+		WHERE finished_at = 0 AND not_before <= $1 AND lease_until <= $1
+		ORDER BY queued_at, id LIMIT 1`
+	endableQuery = `
+		SELECT id FROM runs r
+		WHERE finished_at = 0 AND cancel_requested = 1 AND not_before <= $1 AND lease_until <= $1
+			AND NOT EXISTS (SELECT 1 FROM submissions s WHERE s.run_id = r.id AND s.attempt = r.attempt)
+		ORDER BY queued_at, id LIMIT 1`
+	heldQuery = `SELECT count(*) FROM runs WHERE lease_owner <> '' AND lease_until > $1`
+	freeQuery = `UPDATE runs SET lease_owner = '', lease_until = 0 WHERE lease_owner <> '' AND lease_until <= $1`
+)
+
+// Claim implements gitmodels.Ledger. Runs are given out in the order they were
+// queued. A run whose lease has run out is taken from its owner for good: the
+// owner's next write fails, so that places are counted exactly.
+func (l *Ledger) Claim(ctx context.Context, owner string, lease time.Duration, maxRuns int) (*gitmodels.Claim, error) {
+	if owner == "" || lease <= 0 {
+		return nil, fmt.Errorf("claiming a run: owner %q and lease %s: both are needed", owner, lease)
+	}
+	// Most polls find nothing to do; they must not wait for the disk.
+	var id string
+	err := l.read(ctx, "looking for a run", func(tx *sql.Tx) (err error) {
+		id, err = pick(ctx, tx, l.now(), maxRuns)
+		return err
+	})
+	if id == "" || err != nil {
+		return nil, err
+	}
+	var claim *gitmodels.Claim
+	err = l.write(ctx, "claiming a run", func(tx *sql.Tx) error {
+		claim, err = l.claim(ctx, tx, owner, lease, maxRuns)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return claim, nil
+}
+
+// claim looks again under the lock of all claims and leases what it finds.
+func (l *Ledger) claim(ctx context.Context, tx *sql.Tx, owner string, lease time.Duration, maxRuns int) (*gitmodels.Claim, error) {
+	if _, err := next(ctx, tx, "claims"); err != nil {
+		return nil, err
+	}
+	now := l.now()
+	id, err := pick(ctx, tx, now, maxRuns)
+	if id == "" || err != nil {
+		return nil, err
+	}
+	if _, err := tx.ExecContext(ctx, freeQuery, now); err != nil {
+		return nil, err
+	}
+	var epoch int64
+	err = tx.QueryRowContext(ctx, `
+		UPDATE runs SET lease_owner = $1, lease_until = $2, epoch = epoch + 1 WHERE id = $3 RETURNING epoch`,
+		owner, now+lease.Milliseconds(), id).Scan(&epoch)
+	if err != nil {
+		return nil, err
+	}
+	c, err := loadClaim(ctx, tx, id)
+	if err != nil {
+		return nil, err
+	}
+	c.Owner, c.Epoch = owner, epoch
+	return c, nil
+}
+
+// pick is the id of the run to give out, or "".
+func pick(ctx context.Context, tx *sql.Tx, now int64, maxRuns int) (id string, err error) {
+	var held int
+	if err := tx.QueryRowContext(ctx, heldQuery, now).Scan(&held); err != nil {
+		return "", err
+	}
+	queries := []string{endableQuery}
+	if held < maxRuns {
+		queries = append(queries, readyQuery)
+	}
+	for _, q := range queries {
+		err := tx.QueryRowContext(ctx, q, now).Scan(&id)
+		if err == nil || !errors.Is(err, sql.ErrNoRows) {
+			return id, err
+		}
+	}
+	return "", nil
+}
+
+// loadClaim reads a run with what a worker needs of it.
+func loadClaim(ctx context.Context, tx *sql.Tx, runID string) (*gitmodels.Claim, error) {
+	run, ok, err := runByID(ctx, tx, runID)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("run %s has no row", runID)
+	}
+	c := &gitmodels.Claim{Run: run}
+	if c.Repository, ok, err = repositoryByID(ctx, tx, run.RepositoryID); err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("repository %s of run %s has no row", run.RepositoryID, runID)
+	}
+	c.Attempt, err = scanAttempt(tx.QueryRowContext(ctx,
+		"SELECT "+attemptColumns+" FROM attempts WHERE run_id = $1 AND n = $2", runID, run.Attempt))
+	if err != nil {
+		return nil, fmt.Errorf("attempt %d of run %s: %w", run.Attempt, runID, err)
+	}
+	c.Stages, err = stagesOf(ctx, tx, runID, run.Attempt)
+	return c, err
+}
+
+// Rescue implements gitmodels.Ledger. alive is called outside of any
+// transaction; an owner is one process, and never comes back after its end.
+func (l *Ledger) Rescue(ctx context.Context, alive func(owner string) bool) (freed int, err error) {
+	var owners []string
+	err = l.read(ctx, "listing the leases", func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, "SELECT DISTINCT lease_owner FROM runs WHERE lease_owner <> ''")
+		if err != nil {
+			return err
+		}
+		owners, err = scanAll(rows, scanOne[string])
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	var dead []string
+	for _, o := range owners {
+		if !alive(o) {
+			dead = append(dead, o)
+		}
+	}
+	if len(dead) == 0 {
+		return 0, nil
+	}
+	err = l.write(ctx, "freeing leases", func(tx *sql.Tx) error {
+		freed = 0
+		for _, o := range dead {
+			res, err := tx.ExecContext(ctx,
+				"UPDATE runs SET lease_owner = '', lease_until = 0 WHERE lease_owner <> '' AND lease_owner = $1", o)
+			if err != nil {
+				return err
+			}
+			n, err := res.RowsAffected()
+			if err != nil {
+				return err
+			}
+			freed += int(n)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return freed, nil
+}
+
+// Heartbeat implements gitmodels.Ledger. It leaves c alone, so that it may run
+// beside the stage.
+func (l *Ledger) Heartbeat(ctx context.Context, c *gitmodels.Claim, lease time.Duration) (cancelBy string, cancel bool, err error) {
+	err = l.write(ctx, "extending a lease", func(tx *sql.Tx) error {
+		var asked int64
+		err := tx.QueryRowContext(ctx, `
+			UPDATE runs SET lease_until = $1
+			WHERE id = $2 AND lease_owner = $3 AND epoch = $4 AND finished_at = 0
+			RETURNING cancel_requested, cancel_by`,
+			l.now()+lease.Milliseconds(), c.Run.ID, c.Owner, c.Epoch).Scan(&asked, &cancelBy)
+		if errors.Is(err, sql.ErrNoRows) {
+			return gitmodels.ErrLeaseLost
+		}
+		cancel = asked != 0
+		return err
+	})
+	return cancelBy, cancel, err
+}

@@ -1,0 +1,287 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+)
+
+// record is a row of pushes: a PushRecord and its place in the order of arrival,
+// which is 0 for one that is not in the ledger yet.
+type record struct {
+	gitmodels.PushRecord
+	seq int64
+}
+
+const recordColumns = `seq, id, repository_id, ref, old_id, new_id, pusher_name, pusher_via, options, protocol,
+	source, decision, reason, run_id, at`
+
+func scanRecord(s scanner) (r record, err error) {
+	var options string
+	var runID sql.NullString
+	var at int64
+	err = s.Scan(&r.seq, &r.ID, &r.RepositoryID, &r.Ref, &r.Old, &r.New, &r.Pusher.Name, &r.Pusher.Via, &options, &r.Protocol,
+		&r.Source, &r.Decision, &r.Reason, &runID, &at)
+	if err != nil {
+		return record{}, err
+	}
+	r.RunID, r.At = runID.String, fromMillis(at)
+	err = decode("push options", options, &r.Options)
+	return r, err
+}
+
+// RecordPush implements gitmodels.Ledger. The decision and the run of p are
+// ignored: they are what it answers. A record of the reconciler or of the
+// registration is found again by its ref and commit, and then stays as it is.
+func (l *Ledger) RecordPush(ctx context.Context, p gitmodels.NewPush) (gitmodels.PushRecord, error) {
+	if err := validPush(p); err != nil {
+		return gitmodels.PushRecord{}, err
+	}
+	var done record
+	err := l.write(ctx, "recording a push", func(tx *sql.Tx) error {
+		if err := mustServe(ctx, tx, p.RepositoryID); err != nil {
+			return err
+		}
+		again, ok, err := scanMaybe(tx.QueryRowContext(ctx,
+			"SELECT "+recordColumns+" FROM pushes WHERE repository_id = $1 AND id = $2 AND ref = $3",
+			p.RepositoryID, p.ID, p.Ref), scanRecord)
+		if err != nil {
+			return err
+		}
+		if ok && again.New != p.New {
+			return invalid("push %s of %s is recorded with commit %s, not %s",
+				gitmodels.Printable(p.ID, 80), gitmodels.Printable(string(p.Ref), 80), again.New, p.New)
+		}
+		if ok {
+			done = again
+			return nil
+		}
+		var prior record
+		if p.Source == gitmodels.SourceHook {
+			prior, _, err = openRecord(ctx, tx, p)
+		} else if p.Source != gitmodels.SourceManual {
+			done, ok, err = recordOf(ctx, tx, p.RepositoryID, gitmodels.Tip{Ref: p.Ref, Commit: p.New})
+		}
+		if ok || err != nil {
+			return err
+		}
+		done, err = l.decide(ctx, tx, p, prior)
+		return err
+	})
+	return done.PushRecord, err
+}
+
+// validPush refuses what no accepted update can be.
+func validPush(p gitmodels.NewPush) error {
+	if p.ID == "" {
+		return invalid("the push has no id")
+	}
+	if p.Ref == "" {
+		return invalid("push %s names no ref", gitmodels.Printable(p.ID, 80))
+	}
+	if _, err := gitmodels.ParseCommitID(string(p.New)); err != nil {
+		return &gitmodels.Error{Kind: gitmodels.Invalid, Err: err,
+			Message: fmt.Sprintf("push %s of %s", gitmodels.Printable(p.ID, 80), gitmodels.Printable(string(p.Ref), 80))}
+	}
+	if p.New.IsZero() {
+		return invalid("push %s deletes %s: there is no commit to record", gitmodels.Printable(p.ID, 80), gitmodels.Printable(string(p.Ref), 80))
+	}
+	switch p.Source {
+	case gitmodels.SourceHook, gitmodels.SourceReconcile, gitmodels.SourceManual:
+		return nil
+	case gitmodels.SourceSeen:
+		if p.Skip == "" {
+			return invalid("push %s was seen at registration: it never runs by itself and needs a reason", gitmodels.Printable(p.ID, 80))
+		}
+		return nil
+	}
+	return invalid("push %s has the source %s: want hook, reconcile, seen or manual", gitmodels.Printable(p.ID, 80), gitmodels.Printable(string(p.Source), 40))
+}
+
+// mustServe fails unless the repository is registered.
+func mustServe(ctx context.Context, tx *sql.Tx, id string) error {
+	var n int
+	err := tx.QueryRowContext(ctx, "SELECT count(*) FROM repositories WHERE id = $1 AND removed_at = 0", id).Scan(&n)
+	if err == nil && n == 0 {
+		err = notFound("repository %s is not registered", gitmodels.Printable(id, 80))
+	}
+	return err
+}
+
+// openRecord finds the record that the hook's entry p completes: the update as
+// the reconciler or the registration found it, without a pusher.
+func openRecord(ctx context.Context, tx *sql.Tx, p gitmodels.NewPush) (record, bool, error) {
+	return scanMaybe(tx.QueryRowContext(ctx, `
+		SELECT `+recordColumns+` FROM pushes
+		WHERE repository_id = $1 AND new_id = $2 AND ref = $3 AND source IN ($4, $5)
+		ORDER BY seq LIMIT 1`,
+		p.RepositoryID, p.New, p.Ref, gitmodels.SourceReconcile, gitmodels.SourceSeen), scanRecord)
+}
+
+// recordOf finds the oldest record of a ref at a commit.
+func recordOf(ctx context.Context, tx *sql.Tx, repositoryID string, tip gitmodels.Tip) (record, bool, error) {
+	return scanMaybe(tx.QueryRowContext(ctx, `
+		SELECT `+recordColumns+` FROM pushes
+		WHERE repository_id = $1 AND new_id = $2 AND ref = $3 ORDER BY seq LIMIT 1`,
+		repositoryID, tip.Commit, tip.Ref), scanRecord)
+}
+
+// decide gives p its decision and writes the record, in place of prior when
+// there is one.
+func (l *Ledger) decide(ctx context.Context, tx *sql.Tx, p gitmodels.NewPush, prior record) (record, error) {
+	run, exists, err := runOfCommit(ctx, tx, p.RepositoryID, p.New)
+	if err != nil {
+		return record{}, err
+	}
+	r := record{PushRecord: p.PushRecord, seq: prior.seq}
+	switch {
+	case exists && prior.Decision == gitmodels.DecisionRun:
+		r.Decision = gitmodels.DecisionRun
+		// The first attempt was made in the name of whoever the reflog named.
+		_, err = tx.ExecContext(ctx, "UPDATE attempts SET actor = $1 WHERE run_id = $2 AND n = 1", p.Pusher.Name, run.ID)
+	case exists:
+		r.Decision, r.Reason = gitmodels.DecisionAttached, attachedReason(run)
+	case p.Skip != "":
+		r.Decision, r.Reason = gitmodels.DecisionSkipped, p.Skip
+	default:
+		r.Decision = gitmodels.DecisionRun
+		run, err = l.createRun(ctx, tx, p.RepositoryID, p.New, p.Ref, p.Abbrev, "push", p.Pusher.Name)
+	}
+	if err != nil {
+		return record{}, err
+	}
+	r.RunID = run.ID
+	if r.At.IsZero() {
+		r.At = l.clock()
+	}
+	r.At = fromMillis(millis(r.At)) // as it will be read back
+	r.seq, err = l.putRecord(ctx, tx, r, p.Abbrev)
+	return r, err
+}
+
+// attachedReason says what became, or will become, of the commit's run.
+func attachedReason(run gitmodels.Run) string {
+	switch run.State {
+	case gitmodels.Succeeded:
+		return fmt.Sprintf("run %s of this commit has succeeded", run.Short)
+	case gitmodels.Failed:
+		return fmt.Sprintf("run %s of this commit has failed; a rerun makes another attempt", run.Short)
+	case gitmodels.Cancelled:
+		return fmt.Sprintf("run %s of this commit was cancelled; a rerun makes another attempt", run.Short)
+	}
+	return fmt.Sprintf("run %s of this commit is %s", run.Short, run.State)
+}
+
+// putRecord inserts r as the newest record, or writes it over the one in its
+// place, and returns its place.
+func (l *Ledger) putRecord(ctx context.Context, tx *sql.Tx, r record, abbrev int) (seq int64, err error) {
+	options, err := encode("push options", r.Options)
+	if err != nil {
+		return 0, err
+	}
+	if r.seq != 0 {
+		_, err = tx.ExecContext(ctx, `
+			UPDATE pushes SET id = $1, old_id = $2, pusher_name = $3, pusher_via = $4, options = $5, protocol = $6,
+				source = $7, decision = $8, reason = $9, run_id = $10, at = $11, abbrev = $12
+			WHERE seq = $13`,
+			r.ID, r.Old, r.Pusher.Name, r.Pusher.Via, options, r.Protocol,
+			r.Source, r.Decision, r.Reason, orNull(r.RunID), millis(r.At), abbrev, r.seq)
+		return r.seq, err
+	}
+	if seq, err = next(ctx, tx, "pushes"); err != nil {
+		return 0, err
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO pushes (seq, id, repository_id, ref, old_id, new_id, abbrev, pusher_name, pusher_via, options, protocol,
+			source, decision, reason, run_id, at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
+		seq, r.ID, r.RepositoryID, r.Ref, r.Old, r.New, abbrev, r.Pusher.Name, r.Pusher.Via, options, r.Protocol,
+		r.Source, r.Decision, r.Reason, orNull(r.RunID), millis(r.At))
+	return seq, err
+}
+
+// createRun makes the run of a commit that has none, with its first attempt, at
+// the end of the queue, and ties the commit's earlier records to it.
+func (l *Ledger) createRun(ctx context.Context, tx *sql.Tx, repositoryID string, commit gitmodels.CommitID, ref gitmodels.RefName,
+	abbrev int, cause, actor string) (gitmodels.Run, error) {
+	run := gitmodels.Run{ID: l.newID(), RepositoryID: repositoryID, Commit: commit, Ref: ref, State: gitmodels.Queued,
+		Attempt: 1, CreatedAt: fromMillis(l.now())}
+	if abbrev <= 0 || abbrev > len(commit) {
+		abbrev = len(commit)
+	}
+	for digits := abbrev; ; digits++ {
+		run.Short = commit.Short(digits)
+		ok, err := changed(tx.ExecContext(ctx, `
+			INSERT INTO runs (id, repository_id, commit_id, short, ref, state, waiting, cause, attempt, cancel_requested, cancel_by,
+				created_at, started_at, finished_at, queued_at, not_before, lease_owner, lease_until, epoch)
+			VALUES ($1, $2, $3, $4, $5, $6, '', '', 1, 0, '', $7, 0, 0, $7, 0, '', 0, 0)
+			ON CONFLICT DO NOTHING`,
+			run.ID, repositoryID, commit, run.Short, ref, run.State, millis(run.CreatedAt)))
+		if err != nil {
+			return run, err
+		}
+		if ok {
+			break
+		}
+		// Either the commit has a run by now, or another commit has the name.
+		// Only the full id tells.
+		if other, exists, err := runOfCommit(ctx, tx, repositoryID, commit); exists || err != nil {
+			return other, err
+		}
+		if digits >= len(commit) {
+			return run, fmt.Errorf("no free name for the run of commit %s", commit)
+		}
+	}
+	if err := l.addAttempt(ctx, tx, gitmodels.Attempt{RunID: run.ID, N: 1, Name: gitmodels.AttemptName(run.Short, 1),
+		Cause: cause, Actor: actor, State: gitmodels.Queued}); err != nil {
+		return run, err
+	}
+	_, err := tx.ExecContext(ctx, "UPDATE pushes SET run_id = $1 WHERE repository_id = $2 AND new_id = $3", run.ID, repositoryID, commit)
+	return run, err
+}
+
+// addAttempt inserts a queued attempt.
+func (l *Ledger) addAttempt(ctx context.Context, tx *sql.Tx, a gitmodels.Attempt) error {
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO attempts (run_id, n, name, cause, actor, resumes, state, end_cause, engine, job, created_at, finished_at,
+			artifacts, metrics, finals, outcome)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, '', '', '', $8, 0, '', '', '', NULL)`,
+		a.RunID, a.N, a.Name, a.Cause, a.Actor, flag(a.Resumes), a.State, l.now())
+	return err
+}
+
+// Known implements gitmodels.Ledger.
+func (l *Ledger) Known(ctx context.Context, repositoryID string) (tips []gitmodels.Tip, err error) {
+	err = l.read(ctx, "listing the known tips", func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `
+			SELECT ref, new_id FROM pushes WHERE repository_id = $1
+			GROUP BY ref, new_id ORDER BY MIN(seq)`, repositoryID)
+		if err != nil {
+			return err
+		}
+		tips, err = scanAll(rows, func(s scanner) (t gitmodels.Tip, err error) {
+			err = s.Scan(&t.Ref, &t.Commit)
+			return t, err
+		})
+		return err
+	})
+	return tips, err
+}
+
+// Base implements gitmodels.Ledger. The last is the one pushed last, not the one
+// that was run again last; a run that is being cancelled is no base.
+func (l *Ledger) Base(ctx context.Context, repositoryID string, ref gitmodels.RefName) (base gitmodels.CommitID, ok bool, err error) {
+	err = l.read(ctx, "looking for the base", func(tx *sql.Tx) error {
+		base, ok, err = scanMaybe(tx.QueryRowContext(ctx, `
+			SELECT p.new_id FROM pushes p JOIN runs r ON r.id = p.run_id
+			WHERE p.repository_id = $1 AND p.ref = $2 AND p.source <> $3
+				AND r.state NOT IN ($4, $5, $6)
+			ORDER BY p.seq DESC LIMIT 1`,
+			repositoryID, ref, gitmodels.SourceManual, gitmodels.Failed, gitmodels.Cancelled, gitmodels.Cancelling),
+			scanOne[gitmodels.CommitID])
+		return err
+	})
+	return base, ok, err
+}
