@@ -25,11 +25,11 @@ const (
 
 // Note is the text of the note of o: a headline, an empty line, and trailers
 // that `git interpret-trailers --parse` and %(trailers) read. previous are the
-// earlier attempts in words, oldest first.
+// earlier attempts, oldest first.
 //
 // A value is one line and escaped, so that no metric name, cause or job name
 // can forge a state or another trailer. What is empty is left out.
-func Note(o gitmodels.Outcome, previous []string) string {
+func Note(o gitmodels.Outcome, previous []Previous) string {
 	metrics := sorted(o.Values)
 	var b strings.Builder
 	b.WriteString(headline(o, metrics))
@@ -60,7 +60,7 @@ func Note(o gitmodels.Outcome, previous []string) string {
 		previous = previous[n:]
 	}
 	for _, p := range previous {
-		line("Previous", p)
+		line("Previous", p.String())
 	}
 	if !o.Finished.IsZero() {
 		line("Finished", o.Finished.UTC().Format(time.RFC3339))

@@ -35,7 +35,7 @@ func TestNote(t *testing.T) {
 	tests := []struct {
 		name     string
 		change   func(*gitmodels.Outcome)
-		previous []string
+		previous []Previous
 		want     string
 	}{
 		{name: "succeeded", change: func(*gitmodels.Outcome) {}, want: `succeeded  val_accuracy=0.913 loss=0.241  14m02s
@@ -54,7 +54,7 @@ Metric: loss=0.241
 Finished: 2027-03-03T12:14:02Z
 Duration: 842
 `},
-		{name: "failed", previous: []string{"attempt 1 cancelled: by alice"}, change: func(o *gitmodels.Outcome) {
+		{name: "failed", previous: []Previous{{1, gitmodels.Cancelled, "by alice"}}, change: func(o *gitmodels.Outcome) {
 			o.State, o.Cause, o.Attempt, o.Job = gitmodels.Failed, "exit status 3", 2, "5a32b0f-r2"
 			o.Values, o.Artifacts, o.Metrics = nil, "", ""
 			o.Log = "file:///srv/models/store/dogs/artifacts/5a32b0f-r2/train.log"
@@ -150,9 +150,9 @@ func TestNoteIsBounded(t *testing.T) {
 	for i := range 5000 {
 		o.Values = append(o.Values, gitmodels.Metric{Name: fmt.Sprintf("m%04d%s", i, strings.Repeat("é", 500)), Final: 1})
 	}
-	previous := make([]string, 500)
+	previous := make([]Previous, 500)
 	for i := range previous {
-		previous[i] = fmt.Sprintf("attempt %d failed", i+1)
+		previous[i] = Previous{i + 1, gitmodels.Failed, o.Cause}
 	}
 	note := Note(o, previous)
 	if len(note) > 32<<10 {
@@ -171,8 +171,8 @@ func TestNoteIsBounded(t *testing.T) {
 	if !strings.HasPrefix(p.Values[0].Name, "m0000") {
 		t.Errorf("the first metric is %q", p.Values[0].Name)
 	}
-	if got := p.Previous[len(p.Previous)-1]; len(p.Previous) != maxPrevious || got != "attempt 500 failed" {
-		t.Errorf("%d previous attempts, the last %q", len(p.Previous), got)
+	if got := p.Previous[len(p.Previous)-1]; len(p.Previous) != maxPrevious || got.N != 500 {
+		t.Errorf("%d previous attempts, the last is %d", len(p.Previous), got.N)
 	}
 	if diff := cmp.Diff(trailersByHand(note), trailersByGit(t, note)); diff != "" {
 		t.Errorf("git reads other trailers (-ours +git's):\n%s", diff)
@@ -183,11 +183,11 @@ func TestParseNoteRoundTrip(t *testing.T) {
 	t.Parallel()
 	o := finished()
 	o.Values = []gitmodels.Metric{{Name: "val", Final: gitmodels.Number(math.Inf(1))}, {Name: "a = b\n", Final: -0.25}}
-	p, ok := ParseNote(Note(o, []string{"attempt 1 failed: exit status 1"}), commit)
+	p, ok := ParseNote(Note(o, []Previous{{1, gitmodels.Failed, "exit status 1"}}), commit)
 	if !ok {
 		t.Fatal("not recognised")
 	}
-	want := Parsed{Outcome: o, Previous: []string{"attempt 1 failed: exit status 1"}}
+	want := Parsed{Outcome: o, Previous: []Previous{{1, gitmodels.Failed, "exit status 1"}}}
 	if diff := cmp.Diff(want, p); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -252,7 +252,7 @@ func FuzzNoteRoundTrip(f *testing.F) {
 		o := finished()
 		o.State, o.Cause, o.Job = gitmodels.Failed, cause, job
 		o.Values = []gitmodels.Metric{{Name: name, Final: gitmodels.Number(value)}}
-		note := Note(o, []string{cause})
+		note := Note(o, []Previous{{1, gitmodels.Cancelled, cause}})
 		if n := strings.Count(note, "\n"); strings.Count(note, "\n\n") != 1 || n > 20 {
 			t.Fatalf("%d lines:\n%s", n, note)
 		}
@@ -262,6 +262,9 @@ func FuzzNoteRoundTrip(f *testing.F) {
 		}
 		if len(escape(cause, 1<<30)) <= maxValue && p.Cause != cause {
 			t.Errorf("cause %q, want %q", p.Cause, cause)
+		}
+		if len(p.Previous) != 1 || p.Previous[0].State != gitmodels.Cancelled {
+			t.Errorf("previous %+v", p.Previous)
 		}
 		if name == "" {
 			return
@@ -276,7 +279,7 @@ func FuzzNoteRoundTrip(f *testing.F) {
 }
 
 func FuzzParseNote(f *testing.F) {
-	f.Add(Note(finished(), []string{"attempt 1 failed: x"}))
+	f.Add(Note(finished(), []Previous{{1, gitmodels.Failed, "x"}}))
 	f.Add("State: failed\nState: failed\nAttempt: 1\nCommit: " + string(commit) + "\n\n\nCause: \\x4\\")
 	f.Fuzz(func(t *testing.T, text string) {
 		foreign, p, ok := split(text, commit)

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -11,9 +12,30 @@ import (
 // Parsed is what a note says. Nothing of it is proven: a clone gets notes from
 // wherever it fetches.
 type Parsed struct {
-	gitmodels.Outcome          // the fields that a note holds; Values have no points
-	Previous          []string // earlier attempts in words, oldest first
-	MoreMetrics       int      // metrics that were left out of the note
+	gitmodels.Outcome            // the fields that a note holds; Values have no points
+	Previous          []Previous // earlier attempts, oldest first
+	MoreMetrics       int        // metrics that were left out of the note
+}
+
+// Previous is an earlier attempt whose note was replaced.
+type Previous struct {
+	N     int
+	State gitmodels.State
+	Cause string
+}
+
+// String is the value of a Previous line.
+func (p Previous) String() string { return fmt.Sprintf("attempt %d %s: %s", p.N, p.State, p.Cause) }
+
+// parsePrevious undoes String.
+func parsePrevious(s string) (p Previous, ok bool) {
+	head, cause, _ := strings.Cut(s, ": ")
+	words := strings.Fields(head)
+	if len(words) != 3 || words[0] != "attempt" {
+		return p, false
+	}
+	p = Previous{N: parseCount(words[1]), State: gitmodels.State(words[2]), Cause: cause}
+	return p, p.N > 0 && p.State.Terminal()
 }
 
 // maxNote bounds what is read of a note, in bytes. Ours are far smaller; what
@@ -105,8 +127,8 @@ func parseTrailers(paragraph string, commit gitmodels.CommitID) (p Parsed, ok bo
 			}
 			continue
 		case "Previous":
-			if len(p.Previous) < maxPrevious {
-				p.Previous = append(p.Previous, value)
+			if before, good := parsePrevious(value); good && len(p.Previous) < maxPrevious {
+				p.Previous = append(p.Previous, before)
 			}
 			continue
 		}

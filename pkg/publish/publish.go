@@ -109,7 +109,7 @@ func check(o gitmodels.Outcome) error {
 // revise decides what becomes of the note old when o is published.
 func revise(old string, o gitmodels.Outcome) (text string, write bool) {
 	foreign, last, found := split(old, o.Commit)
-	var previous []string
+	var previous []Previous
 	if found {
 		finished := o.Finished.Truncate(time.Second) // as a note holds it
 		switch {
@@ -120,7 +120,7 @@ func revise(old string, o gitmodels.Outcome) (text string, write bool) {
 		default:
 			// An earlier attempt, or one of a ledger that was lost and counts anew.
 			previous = append(previous, last.Previous...)
-			previous = append(previous, fmt.Sprintf("attempt %d %s: %s", last.Attempt, last.State, last.Cause))
+			previous = append(previous, Previous{last.Attempt, last.State, last.Cause})
 		}
 	}
 	text = Note(o, previous)

@@ -104,7 +104,7 @@ func TestPublishAttempts(t *testing.T) {
 	}
 	publish(first)
 	got := publish(second)
-	if diff := cmp.Diff([]string{"attempt 1 failed: exit status 3"}, got.Previous); diff != "" || got.Attempt != 2 {
+	if diff := cmp.Diff([]Previous{{1, gitmodels.Failed, "exit status 3"}}, got.Previous); diff != "" || got.Attempt != 2 {
 		t.Errorf("attempt %d, previous (-want +got):\n%s", got.Attempt, diff)
 	}
 	if got = publish(first); got.State != gitmodels.Succeeded || got.Attempt != 2 {
@@ -112,7 +112,7 @@ func TestPublishAttempts(t *testing.T) {
 	}
 	publish(third)
 	got = publish(third)
-	want := []string{"attempt 1 failed: exit status 3", "attempt 2 succeeded: training ended with status 0"}
+	want := []Previous{{1, gitmodels.Failed, "exit status 3"}, {2, gitmodels.Succeeded, "training ended with status 0"}}
 	if diff := cmp.Diff(want, got.Previous); diff != "" || got.State != gitmodels.Cancelled {
 		t.Errorf("%s, previous (-want +got):\n%s", got.State, diff)
 	}
@@ -123,7 +123,7 @@ func TestPublishAttempts(t *testing.T) {
 	anew := finished()
 	anew.Finished = third.Finished.Add(time.Hour)
 	if got = publish(anew); got.Attempt != 1 || len(got.Previous) != 3 {
-		t.Errorf("attempt %d, previous %q", got.Attempt, got.Previous)
+		t.Errorf("attempt %d, previous %v", got.Attempt, got.Previous)
 	}
 }
 
