@@ -40,6 +40,7 @@ type Request struct {
 	Commit     string `json:"commit,omitempty"`     // an unambiguous prefix
 	Stage      string `json:"stage,omitempty"`      // of logs
 	Follow     bool   `json:"follow,omitempty"`
+	Limit      int    `json:"limit,omitempty"` // of ls: at most so many rows, the newest; 0 means all
 }
 
 // Response is one line of the answer.
