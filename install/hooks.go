@@ -1,0 +1,186 @@
+package install
+
+import (
+	"context"
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+)
+
+// asideSuffix is what an existing hook's name gets: ours runs it from there.
+const asideSuffix = ".before-git-models"
+
+// module is how our own programs are recognised, wherever they lie.
+const module = "github.com/git-models/git-models"
+
+// hookState is what lies where a hook belongs.
+type hookState int
+
+const (
+	hookAbsent   hookState = iota
+	hookCurrent            // leads to <home>/bin
+	hookOurs               // is ours, but of another place or a plain copy
+	hookStranger           // is somebody else's
+	hookOther              // is not a file
+)
+
+// look says what lies at path, where the hook called name belongs.
+func look(path, name, home string, installed *record) (hookState, error) {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return hookAbsent, nil
+	} else if err != nil {
+		return 0, err
+	}
+	switch {
+	case info.Mode()&fs.ModeSymlink != 0:
+		target, err := os.Readlink(path)
+		if err != nil {
+			return 0, err
+		}
+		if target == filepath.Join(home, "bin", name) {
+			return hookCurrent, nil
+		}
+		if installed != nil && target == filepath.Join(installed.Home, "bin", name) {
+			return hookOurs, nil
+		}
+	case !info.Mode().IsRegular():
+		return hookOther, nil
+	}
+	if build, err := buildinfo.ReadFile(path); err == nil && build.Main.Path == module {
+		return hookOurs, nil
+	}
+	return hookStranger, nil
+}
+
+// planHooks links the hooks in dir to <home>/bin. A stranger's hook moves aside
+// and is run by ours.
+func (s *session) planHooks(dir string, installed *record, problems *Problems) []step {
+	var steps []step
+	for _, name := range hookNames {
+		path, target := filepath.Join(dir, name), filepath.Join(s.Home, "bin", name)
+		state, err := look(path, name, s.Home, installed)
+		if err != nil {
+			problems.addError(err)
+			continue
+		}
+		link := step{says: fmt.Sprintf("hook %s -> %s", name, shown(target)), do: func(context.Context) error {
+			return placeLink(target, path)
+		}}
+		switch state {
+		case hookCurrent:
+		case hookAbsent, hookOurs:
+			steps = append(steps, link)
+		case hookStranger:
+			aside := path + asideSuffix
+			if _, err := os.Lstat(aside); !errors.Is(err, fs.ErrNotExist) {
+				problems.add(fmt.Sprintf("there are two hooks to keep, %s and %s", shown(path), shown(aside)),
+					"mv "+quote(aside)+" "+quote(aside+".old"))
+				continue
+			}
+			steps = append(steps, step{
+				says: fmt.Sprintf("kept the hook that was there as %s: it still runs", filepath.Base(aside)),
+				do:   func(context.Context) error { return keep(path, aside) },
+			}, link)
+		case hookOther:
+			problems.add(shown(path)+" is neither a file nor a link", "")
+		}
+	}
+	return steps
+}
+
+// planUnhook takes our hooks out of dir and puts back what was there.
+func planUnhook(dir string, installed *record) (steps []step, notes []string, err error) {
+	for _, name := range hookNames {
+		path := filepath.Join(dir, name)
+		aside := path + asideSuffix
+		home := ""
+		if installed != nil {
+			home = installed.Home
+		}
+		state, err := look(path, name, home, installed)
+		if err != nil {
+			return nil, nil, err
+		}
+		_, asideErr := os.Lstat(aside)
+		kept := asideErr == nil
+		if asideErr != nil && !errors.Is(asideErr, fs.ErrNotExist) {
+			return nil, nil, asideErr
+		}
+		ours := state == hookCurrent || state == hookOurs
+		switch {
+		case kept && (ours || state == hookAbsent):
+			steps = append(steps, step{says: "hook " + name + " is again the one that was there", do: func(context.Context) error {
+				return os.Rename(aside, path)
+			}})
+		case ours:
+			steps = append(steps, step{says: "removed hook " + name, do: func(context.Context) error { return os.Remove(path) }})
+		case kept:
+			notes = append(notes, fmt.Sprintf("note: hook %s was replaced since and stays; the one before it is %s", name, shown(aside)))
+		}
+	}
+	return steps, notes, nil
+}
+
+// placeLink makes path a symbolic link to target in one stroke: a push at this
+// moment finds either what was there or ours.
+func placeLink(target, path string) error {
+	temp := fmt.Sprintf("%s.%d.tmp", path, os.Getpid())
+	if err := os.Symlink(target, temp); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	return nil
+}
+
+// keep gives the hook at path a second name, so that it goes on running until
+// the link takes its place; where the system refuses hard links, it moves.
+func keep(path, aside string) error {
+	if err := os.Link(path, aside); err != nil {
+		return os.Rename(path, aside)
+	}
+	return nil
+}
+
+// hooksFolder is where git looks for the hooks of the repository at gitDir. A
+// folder that may serve other repositories too is refused.
+func hooksFolder(gitDir string, entries []gitmodels.ConfigEntry) (string, *gitmodels.Error) {
+	dir, where := filepath.Join(gitDir, "hooks"), ""
+	for _, e := range entries {
+		if e.Key == "core.hookspath" && e.Scope != "home" && e.Scope != "command" {
+			dir, where = e.Value, fmt.Sprintf(" (core.hooksPath in %s)", shown(strings.TrimPrefix(e.Origin, "file:")))
+		}
+	}
+	if rest, ok := strings.CutPrefix(dir, "~/"); ok {
+		dir = filepath.Join(os.Getenv("HOME"), rest)
+	}
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join(gitDir, dir) // githooks(5): hooks of a bare repository run there
+	}
+	real := dir
+	if resolved, err := filepath.EvalSymlinks(dir); err == nil {
+		real = resolved
+	}
+	if rel, err := filepath.Rel(gitDir, real); err == nil && filepath.IsLocal(rel) && rel != "." {
+		return real, nil
+	}
+	own := filepath.Join(gitDir, "hooks")
+	if real != dir {
+		where = fmt.Sprintf(" (%s leads there)", shown(dir))
+		own = filepath.Join(gitDir, "own-hooks")
+	}
+	return "", &gitmodels.Error{
+		Kind: gitmodels.Invalid, Op: "install",
+		Message: fmt.Sprintf("git looks for the hooks of %s in %s%s, outside of the repository: other repositories may share that folder. Give this one its own; those hooks then no longer run here",
+			shown(gitDir), shown(real), where),
+		Hint: "git --git-dir=" + quote(gitDir) + " config core.hooksPath " + quote(own),
+	}
+}
