@@ -241,8 +241,7 @@ func (s *stage) commit(ctx context.Context, files []gitmodels.File) error {
 		return s.discard()
 	case finished:
 		return &gitmodels.Error{Kind: gitmodels.Invalid, Op: "storing results",
-			Message: fmt.Sprintf("store: %s holds a finished run of other content", path.Join(s.root.Name(), s.dest)),
-			Err:     s.root.RemoveAll(s.part)}
+			Message: fmt.Sprintf("store: %s holds a finished run of other content", path.Join(s.root.Name(), s.dest))}
 	}
 	if err := s.root.RemoveAll(s.old); err != nil {
 		return err
@@ -300,9 +299,7 @@ func (s *stage) existing(ctx context.Context) (files []gitmodels.File, finished 
 		if err = errors.Join(err, in.Close()); err != nil {
 			return nil, false, err
 		}
-		if p != "."+RunFile+".partial" {
-			files = append(files, gitmodels.File{Path: p, Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))})
-		}
+		files = append(files, gitmodels.File{Path: p, Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))})
 	}
 	return files, finished, nil
 }

@@ -30,6 +30,8 @@ import (
 // that name at the top of its folder is left out: it could forge completion.
 const RunFile = "run.json"
 
+const runPartial = "." + RunFile + ".partial" // run.json in the making
+
 // Bounds on one Put. What lies beyond is left out and named in a warning.
 const (
 	MaxFiles   = 100_000
@@ -125,7 +127,7 @@ func (d *Dir) Finish(ctx context.Context, uri string, runJSON []byte) (err error
 		return d.full(root.Name(), 0, err)
 	}
 	// Two runners that finish at once both write equal bytes to the same name.
-	partial := path.Join(dest, "."+RunFile+".partial")
+	partial := path.Join(dest, runPartial)
 	if err := writeFile(root, partial, runJSON); err != nil {
 		return d.full(root.Name(), int64(len(runJSON)), err)
 	}

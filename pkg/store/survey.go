@@ -88,7 +88,7 @@ func (f *found) consider(root *os.Root, p string, e fs.DirEntry) (folder bool) {
 	case !e.Type().IsRegular():
 		f.warn(p, "it is a "+kind(e.Type()))
 		return false
-	case p == RunFile:
+	case p == RunFile || p == runPartial:
 		f.warn(p, "this name is the run's own record")
 		return false
 	}
