@@ -47,15 +47,15 @@ func (j *judge) rewind(ctx context.Context, u gitmodels.Update) error {
 		return err
 	}
 	r := Refusal{
-		Why:  "it is never rewound",
-		More: []string{fmt.Sprintf("%s already holds %s and %s", name(u.Ref), j.short(u.New), plural(newer, "newer one"))},
+		Why: fmt.Sprintf("%s already holds %s and %s; it is never rewound",
+			name(u.Ref), j.short(u.New), plural(newer, "newer commit")),
 	}
 	if isPlain(u.Ref) {
 		fetch, tip := tracking(u.Ref)
 		command := fmt.Sprintf(`%s && git push origin "$(git commit-tree -p %s -m 'Restore %s' '%s^{tree}')":%s`,
-			fetch, tip, j.short(u.New), hintID(u.New), quote(string(u.Ref)))
+			fetch, tip, j.short(u.New), hintID(u.New), Quote(string(u.Ref)))
 		if b, ok := branch(u.Ref); ok {
-			command += " && git pull --ff-only origin " + quote(b)
+			command += " && git pull --ff-only origin " + Quote(b)
 		}
 		r.Hints = []Hint{{For: "to run the same files again, on top:", Command: command}}
 	}
@@ -66,12 +66,10 @@ func (j *judge) rewind(ctx context.Context, u gitmodels.Update) error {
 // amended refuses rewritten commits and offers their files as a commit on top.
 func (j *judge) amended(ctx context.Context, u gitmodels.Update, replaced int) error {
 	r := Refusal{
-		Why:  "an amended commit",
-		More: []string{fmt.Sprintf("%s replaces %s, which %s already holds", j.short(u.New), j.short(u.Old), name(u.Ref))},
+		Why: fmt.Sprintf("%s amends %s, which %s already holds", j.short(u.New), j.short(u.Old), name(u.Ref)),
 	}
 	if replaced > 1 {
-		r.Why = "rewritten commits"
-		r.More = []string{fmt.Sprintf("%s replaces %d commits that %s already holds", j.short(u.New), replaced, name(u.Ref))}
+		r.Why = fmt.Sprintf("%s rewrites %d commits that %s already holds", j.short(u.New), replaced, name(u.Ref))
 	}
 	before, err := j.Tree(ctx, u.Old)
 	if err != nil {
@@ -99,8 +97,7 @@ func (j *judge) amended(ctx context.Context, u gitmodels.Update, replaced int) e
 // unrelated refuses a line that shares nothing with what the ref holds.
 func (j *judge) unrelated(u gitmodels.Update) {
 	r := Refusal{
-		Why:  "another history",
-		More: []string{fmt.Sprintf("%s shares no commit with %s", j.short(u.New), name(u.Ref))},
+		Why: fmt.Sprintf("%s shares no history with %s", j.short(u.New), name(u.Ref)),
 	}
 	if isPlain(u.Ref) {
 		fetch, tip := tracking(u.Ref)
@@ -125,11 +122,8 @@ func (j *judge) diverged(ctx context.Context, base gitmodels.CommitID, u gitmode
 		return err
 	}
 	r := Refusal{
-		Why: "not a fast-forward",
-		More: []string{
-			fmt.Sprintf("%s is not a descendant of %s", j.short(u.New), j.short(u.Old)),
-			fmt.Sprintf("%s has %s that you lack", name(u.Ref), plural(lacks, "commit")),
-		},
+		Why:  fmt.Sprintf("%s is not a descendant of %s", j.short(u.New), j.short(u.Old)),
+		More: []string{fmt.Sprintf("%s has %s that yours lacks", name(u.Ref), plural(lacks, "commit"))},
 	}
 	if isPlain(u.Ref) {
 		fetch, tip := tracking(u.Ref)

@@ -161,7 +161,7 @@ func (j *judge) update(ctx context.Context, u gitmodels.Update) error {
 func (j *judge) own(u gitmodels.Update) {
 	r := Refusal{Why: "these are written by the runner"}
 	if !u.Creates() && !u.Deletes() && isPlain(u.Ref) {
-		ref := quote("+" + string(u.Ref) + ":" + string(u.Ref))
+		ref := Quote("+" + string(u.Ref) + ":" + string(u.Ref))
 		r.Hints = []Hint{{For: "to have what the runner wrote:", Command: "git fetch origin " + ref}}
 	}
 	j.refuse(u, r)
@@ -191,8 +191,7 @@ func (j *judge) control(u gitmodels.Update) {
 // deleted refuses to lose a line of trained commits.
 func (j *judge) deleted(u gitmodels.Update) {
 	r := Refusal{
-		Why:  "it is never deleted",
-		More: []string{"it is the record of what ran: every commit on it stays"},
+		Why: name(u.Ref) + " is never deleted: it is the record of what ran",
 	}
 	for _, other := range j.push.Updates {
 		if other.Ref == u.Ref && !other.Deletes() {
@@ -203,7 +202,7 @@ func (j *judge) deleted(u gitmodels.Update) {
 	if b, ok := branch(u.Ref); ok {
 		r.Hints = []Hint{{
 			For:     "to begin another line on top of it:",
-			Command: "git fetch origin && git merge -s ours --allow-unrelated-histories " + quote("origin/"+b),
+			Command: "git fetch origin && git merge -s ours --allow-unrelated-histories " + Quote("origin/"+b),
 		}}
 	}
 	j.refuse(u, r)
@@ -218,13 +217,13 @@ func (j *judge) notCommit(ctx context.Context, u gitmodels.Update) (bool, error)
 	if kind == "" {
 		return false, fmt.Errorf("object %s is missing", u.New)
 	}
-	r := Refusal{Why: "not a commit", More: []string{fmt.Sprintf("%s is a %s: only commits are trained", j.short(u.New), kind)}}
+	r := Refusal{Why: fmt.Sprintf("%s is a %s, not a commit", j.short(u.New), kind)}
 	if kind == "tag" {
-		r.More = []string{j.short(u.New) + " is an annotated tag: only commits are trained"}
+		r.Why = j.short(u.New) + " is an annotated tag, not a commit"
 		commit, err := j.Peel(ctx, string(u.New))
 		switch {
 		case gitmodels.KindOf(err) == gitmodels.NotFound:
-			r.More = []string{j.short(u.New) + " is a tag that names no commit"}
+			r.Why = j.short(u.New) + " is a tag that names no commit"
 		case err != nil:
 			return false, err
 		default:
@@ -273,14 +272,11 @@ func (j *judge) symbolic(ctx context.Context, u gitmodels.Update) (bool, error) 
 	}
 	last := chain[len(chain)-1]
 	r := Refusal{
-		Why:  "it is a symbolic ref",
-		More: []string{"it leads to " + gitmodels.Printable(string(last), 200) + ", which is pushed by its own name"},
+		Why: "it is a symbolic ref to " + gitmodels.Printable(string(last), 200) + ", which is pushed by its own name",
 	}
 	if j.rules.Governed(u.Ref) {
-		r.More = []string{
-			"it leads to " + gitmodels.Printable(string(last), 200) + ": commits are trained from a branch of its own",
-			"an admin can take it out: git symbolic-ref --delete " + quote(string(u.Ref)),
-		}
+		r.Why = "it is a symbolic ref to " + gitmodels.Printable(string(last), 200) + ", and commits are trained from a real one"
+		r.More = []string{"an admin can take it out: git symbolic-ref --delete " + Quote(string(u.Ref))}
 	}
 	if j.rules.Governed(last) && !u.Deletes() {
 		hint, err := j.pushTo(ctx, u.New, last, "")

@@ -22,9 +22,9 @@ const (
 func (j *judge) clash(ctx context.Context, u gitmodels.Update) (bool, error) {
 	switch {
 	case u.Ref == soloRef && j.rules.Layout == "team":
-		return true, j.wrongLayout(ctx, u, "this repository uses team branches (models.layout)", teamMain)
+		return true, j.wrongLayout(ctx, u, "by models.layout this repository uses team branches", teamMain)
 	case strings.HasPrefix(string(u.Ref), teamBelow) && j.rules.Layout == "solo":
-		return true, j.wrongLayout(ctx, u, "this repository runs from one branch, models (models.layout)", soloRef)
+		return true, j.wrongLayout(ctx, u, "by models.layout this repository runs from one branch, models", soloRef)
 	}
 	other, existing, err := j.inTheWay(ctx, u.Ref)
 	if err != nil || other == "" {
@@ -57,11 +57,14 @@ func (j *judge) clash(ctx context.Context, u gitmodels.Update) (bool, error) {
 // wrongLayout refuses a name of the other layout and says what to type here.
 func (j *judge) wrongLayout(ctx context.Context, u gitmodels.Update, layout string, instead gitmodels.RefName) error {
 	r := Refusal{
-		Why:  "it clashes with the layout",
-		More: []string{layout, "git stores refs as paths: models and models/x exclude one another"},
+		Why: layout,
+		More: []string{
+			"models and models/x cannot exist beside one another: git stores refs as paths",
+			"the usual push here: git push origin main:" + instead.Short(),
+		},
 	}
 	var err error
-	if r.Hints, err = j.pushTo(ctx, u.New, instead, "to run your commit here:"); err != nil {
+	if r.Hints, err = j.pushTo(ctx, u.New, instead, "to push this commit there:"); err != nil {
 		return err
 	}
 	j.refuse(u, r)

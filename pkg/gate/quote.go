@@ -14,8 +14,8 @@ const hintDigits = 12
 // hintID names an object in a command.
 func hintID(id gitmodels.CommitID) string { return id.Short(hintDigits) }
 
-// quote makes s one word of a POSIX shell.
-func quote(s string) string {
+// Quote makes s one word of a POSIX shell.
+func Quote(s string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:+@%,", r)
 	}
@@ -40,15 +40,15 @@ func isPlain(r gitmodels.RefName) bool { return gitmodels.Printable(string(r), 0
 // ref: the command that fetches it, and its name afterwards.
 func tracking(r gitmodels.RefName) (fetch, name string) {
 	if b, ok := branch(r); ok {
-		return "git fetch origin", quote("origin/" + b)
+		return "git fetch origin", Quote("origin/" + b)
 	}
-	return "git fetch origin " + quote(string(r)), "FETCH_HEAD"
+	return "git fetch origin " + Quote(string(r)), "FETCH_HEAD"
 }
 
 // push is the command that pushes what rev names to ref, whose full name needs
 // no guess by git.
 func push(rev string, ref gitmodels.RefName) string {
-	return "git push origin " + quote(rev+":"+string(ref))
+	return "git push origin " + Quote(rev+":"+string(ref))
 }
 
 // oddCharacter finds what a governed ref's new name may not hold: it becomes

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
@@ -33,8 +34,7 @@ func (j *judge) source(ctx context.Context, u gitmodels.Update) error {
 		return j.button(ctx, u)
 	}
 	r := Refusal{
-		Why:  "not on its source branch",
-		More: []string{j.short(u.New) + " must be on a branch of its own first (models.source)"},
+		Why: j.short(u.New) + " is on no source branch, which models.source requires",
 	}
 	command, err := SourceCommand(ctx, u.New, j.History)
 	if err != nil {
@@ -89,7 +89,7 @@ func SourceCommand(ctx context.Context, tip gitmodels.CommitID, history History)
 			return "git push origin HEAD", nil
 		}
 	}
-	return "git push origin " + quote(name), nil
+	return "git push origin " + Quote(name), nil
 }
 
 // pushedAlong reports whether the same push publishes tip.
@@ -114,11 +114,8 @@ func (j *judge) pushedAlong(ctx context.Context, tip gitmodels.CommitID) (bool, 
 // parent, and the branch that has it is where the merge belongs.
 func (j *judge) button(ctx context.Context, u gitmodels.Update) error {
 	r := Refusal{
-		Why: "a commit made by " + j.push.Button,
-		More: []string{
-			j.short(u.New) + " is on no source branch and on no one's machine",
-			"merge on your machine, and push the tip of your branch",
-		},
+		Why:  fmt.Sprintf("%s was made by %s and is on no source branch", j.short(u.New), j.push.Button),
+		More: []string{"merge on your machine, and push the tip of your branch"},
 	}
 	from, err := j.mergedFrom(ctx, u)
 	if err != nil {
@@ -130,7 +127,7 @@ func (j *judge) button(ctx context.Context, u gitmodels.Update) error {
 		if !u.Creates() {
 			merge = " && git merge " + tip
 		}
-		r.Hints = []Hint{{Command: fetch + " && git switch " + quote(b) + merge + " && git push origin " + quote(b) + " " + quote(b+":"+string(u.Ref))}}
+		r.Hints = []Hint{{Command: fetch + " && git switch " + Quote(b) + merge + " && git push origin " + Quote(b) + " " + Quote(b+":"+string(u.Ref))}}
 	}
 	j.refuse(u, r)
 	return nil
