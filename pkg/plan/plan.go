@@ -51,9 +51,3 @@ type Plan struct {
 	Files       []string          // pipeline files that were there and read, sorted
 	Warnings    []Fault           // what is accepted, but probably not meant
 }
-
-// Make reads the commit's pipeline files and says what it would run under the
-// policy. A *Faults error lists everything that the pusher has to mend; any
-// other error means that the files could not be read. What the server lacks is
-// no error: see Plan.Missing.
-func Make(ctx context.Context, in Input) (*Plan, error) { panic("being written") }
