@@ -118,7 +118,7 @@ func (o *objects) get(name string, limit int64) (object, error) {
 		return object{}, o.fail(fmt.Errorf("read %s: %w", gitmodels.Printable(name, 100), err))
 	}
 	if strings.HasSuffix(line, " missing\n") {
-		err := o.fail(fmt.Errorf("%s: %w", gitmodels.Printable(name, 100), errMissing))
+		err := o.fail(fmt.Errorf("git calls %s missing", gitmodels.Printable(name, 100)))
 		if complains(o.stderr.text()) {
 			return object{}, err
 		}
