@@ -95,7 +95,7 @@ func (r *Repo) Export(ctx context.Context, commit gitmodels.CommitID, dir string
 	}
 	report, err := r.exportTo(ctx, commit, work, limit, submodules)
 	if err == nil {
-		if err = os.Rename(filepath.Join(work, "tree"), dir); err != nil {
+		if err = putInPlace(filepath.Join(work, "tree"), dir); err != nil {
 			err = &gitmodels.Error{Op: "export " + string(commit), Err: err}
 		}
 	}
@@ -121,6 +121,14 @@ func checkFree(dir string) error {
 			Message: fmt.Sprintf("%s is not empty", gitmodels.Printable(dir, 200))}
 	}
 	return nil
+}
+
+// putInPlace renames a folder; an empty one in its place gives way.
+func putInPlace(folder, dir string) error {
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Rename(folder, dir)
 }
 
 // newWorkFolder makes a folder beside dir, on the same file system, and removes

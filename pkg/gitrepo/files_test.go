@@ -1,0 +1,205 @@
+package gitrepo
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	formats(t, func(t *testing.T, r *Repo) {
+		big := strings.Repeat("x", gitmodels.MaxPipelineFile+1)
+		exact := big[1:]
+		sub := strings.Repeat("a", r.IDLength())
+		id := commit(t, r, content{
+			".models.yaml":            "train: {}\n",
+			"deploy/a/b/params.yaml":  "lr: 1",
+			"deploy/run":              "exec:#!/bin/sh",
+			"empty":                   "",
+			"huge":                    big,
+			"exact":                   exact,
+			"link":                    "link:.models.yaml",
+			"folder":                  "link:deploy",
+			"vendor/sub":              "submodule:" + sub,
+			"sp ace/\xff not utf8 \"": "odd",
+		})
+		file := func(path, data string) gitmodels.TreeFile {
+			return gitmodels.TreeFile{Path: path, Kind: gitmodels.KindFile, Size: int64(len(data)), Data: []byte(data)}
+		}
+		want := []gitmodels.TreeFile{
+			file(".models.yaml", "train: {}\n"),
+			file("deploy/a/b/params.yaml", "lr: 1"),
+			file("deploy/run", "#!/bin/sh"),
+			file("empty", ""),
+			// Too large in the middle: those after it are read all the same.
+			{Path: "huge", Kind: gitmodels.KindTooLarge, Size: int64(len(big))},
+			file("exact", exact),
+			{Path: "link", Kind: gitmodels.KindLink, Link: "link"},
+			{Path: "folder/a/b/params.yaml", Kind: gitmodels.KindLink, Link: "folder"},
+			{Path: "link/x", Kind: gitmodels.KindLink, Link: "link"},
+			{Path: "deploy/a", Kind: gitmodels.KindFolder},
+			{Path: "vendor/sub", Kind: gitmodels.KindSubmodule},
+			{Path: "vendor/sub/x/y", Kind: gitmodels.KindSubmodule},
+			{Path: "nothing", Kind: gitmodels.KindAbsent},
+			{Path: "deploy/nothing/at/all", Kind: gitmodels.KindAbsent},
+			{Path: "empty/below a file", Kind: gitmodels.KindAbsent},
+			{Path: "DEPLOY/run", Kind: gitmodels.KindAbsent},
+			file("sp ace/\xff not utf8 \"", "odd"),
+		}
+		var paths []string
+		wanted := map[string]gitmodels.TreeFile{}
+		for _, f := range want {
+			paths = append(paths, f.Path, f.Path)
+			wanted[f.Path] = f
+		}
+		for _, state := range []string{"loose", "packed"} {
+			if state == "packed" {
+				setRef(t, r, "refs/heads/main", id)
+				gitIn(t, r.Dir(), "-c", "protocol.file.allow=always", "repack", "-q", "-a", "-d")
+			}
+			if diff := cmp.Diff(wanted, must(r.Files(ctx, id, paths))(t)); diff != "" {
+				t.Errorf("%s: %s", state, diff)
+			}
+		}
+		if got := must(r.Files(ctx, id, nil))(t); len(got) != 0 {
+			t.Errorf("Files without paths = %v", got)
+		}
+	})
+}
+
+func TestFilesRefusesPaths(t *testing.T) {
+	t.Parallel()
+	r := newBare(t)
+	id := commit(t, r, content{"a/b": "1"})
+	for path, why := range map[string]string{
+		"":         "an empty part",
+		"/a/b":     "a leading slash",
+		"a//b":     "an empty part",
+		"a/b/":     "an empty part",
+		"./a":      "the part .",
+		"a/../a/b": "the part ..",
+		"..":       "the part ..",
+		"a\nb":     "a control character",
+		"a/b\x00":  "a control character",
+	} {
+		_, err := r.Files(ctx, id, []string{"a/b", path})
+		wantKind(t, err, gitmodels.Invalid, why)
+	}
+}
+
+// Trees that no git command makes are refused or read to the letter, never
+// misread.
+func TestFilesOfHostileTrees(t *testing.T) {
+	t.Parallel()
+	r := newBare(t)
+	one, two := blob(t, r, "one"), blob(t, r, "two")
+	inner := rawTree(t, r, treeEntry{modeFile | 0o644, "x", one})
+	read := func(path string, entries ...treeEntry) (gitmodels.TreeFile, error) {
+		id := commitTree(t, r, rawTree(t, r, entries...), "hostile")
+		files, err := r.Files(ctx, id, []string{path})
+		return files[path], err
+	}
+	_, err := read("f", treeEntry{modeFile | 0o644, "f", one}, treeEntry{modeFile | 0o644, "f", two})
+	wantKind(t, err, gitmodels.Invalid, "lists f twice")
+	_, err = read("f/x", treeEntry{modeFile | 0o644, "f", one}, treeEntry{modeTree, "f", inner})
+	wantKind(t, err, gitmodels.Invalid, "lists f twice")
+	_, err = read("f", treeEntry{modeFile | 0o644, "f", inner})
+	wantKind(t, err, gitmodels.Invalid, "is a tree")
+	_, err = read("f/x", treeEntry{modeTree, "f", one})
+	wantKind(t, err, gitmodels.Invalid, "is a blob, want a tree")
+	_, err = read("f", treeEntry{0o010644, "f", one})
+	wantKind(t, err, gitmodels.Invalid, "mode 10644")
+	if _, err = read("f", treeEntry{modeFile | 0o644, "f", strings.Repeat("d", 40)}); err == nil || gitmodels.KindOf(err) != gitmodels.Internal {
+		t.Errorf("a blob that is not there: %v", err)
+	}
+	// A name with a slash in it is one name, and is not what the path means.
+	f, err := read("a/x", treeEntry{modeFile | 0o644, "a/x", two}, treeEntry{modeTree, "a", inner})
+	if err != nil || string(f.Data) != "one" {
+		t.Errorf("a/x beside a name with a slash = %q, %v", f.Data, err)
+	}
+	if f, err := read("f", treeEntry{modeFile | 0o7777, "f", one}); err != nil || f.Kind != gitmodels.KindFile {
+		t.Errorf("a file with odd permissions = %v, %v", f, err)
+	}
+	for _, junk := range []string{"no mode", "100644 cut\x00short", "9 x\x00" + strings.Repeat("i", 20), " x\x00" + strings.Repeat("i", 20)} {
+		id := gitInput(t, r.Dir(), []byte(junk), "hash-object", "-w", "-t", "tree", "--literally", "--stdin")
+		_, err := r.Files(ctx, commitTree(t, r, id, "junk"), []string{"f"})
+		wantKind(t, err, gitmodels.Invalid, "entry 1")
+	}
+}
+
+func TestFilesTreeTooLarge(t *testing.T) {
+	t.Parallel()
+	r := newBare(t)
+	name := strings.Repeat("n", 4000)
+	var b strings.Builder
+	for i := 0; b.Len() <= maxTree; i++ {
+		fmt.Fprintf(&b, "100644 %s%08d\x00%s", name, i, strings.Repeat("i", 20))
+	}
+	id := gitInput(t, r.Dir(), []byte(b.String()), "hash-object", "-w", "-t", "tree", "--literally", "--stdin")
+	_, err := r.Files(ctx, commitTree(t, r, id, "large"), []string{"f"})
+	wantKind(t, err, gitmodels.Invalid, "the limit is")
+}
+
+// The child is one, however many files are read.
+func BenchmarkFiles(b *testing.B) {
+	r := newBare(b)
+	files, paths := content{}, []string{}
+	for i := range 5 {
+		paths = append(paths, fmt.Sprintf("d%d/e/f", i))
+		files[paths[i]] = "content"
+	}
+	id := commit(b, r, files)
+	for b.Loop() {
+		if _, err := r.Files(ctx, id, paths); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func FuzzParseTree(f *testing.F) {
+	f.Add([]byte("100644 a\x00aaaaaaaaaaaaaaaaaaaa40000 b\x00bbbbbbbbbbbbbbbbbbbb"), 20)
+	f.Add([]byte("100644 \x00"), 32)
+	f.Fuzz(func(t *testing.T, data []byte, idBytes int) {
+		if idBytes != 20 && idBytes != 32 {
+			t.Skip()
+		}
+		entries, err := parseTree(data, idBytes)
+		if err != nil {
+			return
+		}
+		var b strings.Builder
+		for _, e := range entries {
+			if len(e.id) != 2*idBytes || strings.ContainsRune(e.name, 0) {
+				t.Fatalf("entry %+v", e)
+			}
+			var id []byte
+			fmt.Sscanf(e.id, "%x", &id)
+			fmt.Fprintf(&b, "%o %s\x00%s", e.mode, e.name, id)
+		}
+		again, err := parseTree([]byte(b.String()), idBytes)
+		if err != nil || len(again) != len(entries) {
+			t.Fatalf("read back: %d entries, %v", len(again), err)
+		}
+		if diff := cmp.Diff(entries, again, cmp.AllowUnexported(treeEntry{})); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
+
+func FuzzParseCommit(f *testing.F) {
+	f.Add([]byte("tree " + strings.Repeat("a", 40) + "\nauthor A <a@b> 1 +0000\n\nsubject\n"))
+	f.Add([]byte("tree " + strings.Repeat("a", 64) + "\nauthor <<>> -1 -9999\nencoding x\n\n\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		info, err := parseCommit(data)
+		if err == nil && info.Tree == "" {
+			t.Fatal("a commit without a tree passed")
+		}
+		if strings.ContainsAny(info.Subject, "\n") {
+			t.Fatalf("subject %q has lines", info.Subject)
+		}
+	})
+}
