@@ -48,6 +48,8 @@ type Models struct {
 	Evaluate []string // nil: none
 	// Artifacts and Metrics are URI prefixes; empty: the store's.
 	Artifacts, Metrics Field
+	// Unsure marks a file whose faults leave open what it says about training.
+	Unsure bool
 }
 
 // Build says how the image is made. An engine that needs no image reads none of
@@ -75,7 +77,8 @@ var modelsKeys = map[string][]string{
 var sections = []string{"on", "build", "train", "evaluate", "results"}
 
 // ParseModels reads the file. No data is an empty file. All faults are returned
-// at once; the Models is then not to be used.
+// at once. What is at fault has its default in the Models, which then serves to
+// find the faults of other files; see Unsure.
 func ParseModels(data []byte) (*Models, []Fault) {
 	m := &Models{
 		Build: Build{
@@ -87,7 +90,9 @@ func ParseModels(data []byte) (*Models, []Fault) {
 		Params: Field{Value: DefaultParams},
 	}
 	p := &modelsReader{reader: reader{file: ModelsFile}, m: m}
-	if root := p.parse(data); root != nil {
+	root := p.parse(data)
+	m.Unsure = len(p.faults) > 0
+	if root != nil {
 		seen := map[string]int{}
 		for _, pair := range root.Pairs {
 			if line, twice := seen[pair.Key.Text]; twice {
@@ -115,8 +120,10 @@ func (p *modelsReader) section(pair document.Pair) {
 	known, ok := modelsKeys[name]
 	if !ok {
 		p.fault(pair.Key, suggestSection(name), "unknown key %s", document.Quote(name))
+		p.m.Unsure = true
 		return
 	}
+	before := len(p.faults)
 	seen := map[string]*document.Node{}
 	for _, entry := range p.mapping(name, pair.Value) {
 		key := entry.Key.Text
@@ -124,12 +131,15 @@ func (p *modelsReader) section(pair document.Pair) {
 			p.fault(entry.Key, suggestKey(name, key, known), "unknown key %s", document.Quote(name+"."+key))
 			continue
 		}
-		if before, twice := seen[key]; twice {
-			p.fault(entry.Key, "keep one of the two", "key %s is already there in line %d", document.Quote(name+"."+key), before.Line)
+		if first, twice := seen[key]; twice {
+			p.fault(entry.Key, "keep one of the two", "key %s is already there in line %d", document.Quote(name+"."+key), first.Line)
 			continue
 		}
 		seen[key] = entry.Key
 		p.entry(name+"."+key, entry.Value)
+	}
+	if name == "train" && len(p.faults) > before {
+		p.m.Unsure = true
 	}
 	if name == "on" {
 		p.filter(seen["paths"], seen["paths-ignore"])

@@ -152,7 +152,7 @@ func (m *maker) models() (*pipeline.Models, bool) {
 	}
 	models, faults := pipeline.ParseModels(data)
 	m.faults = append(m.faults, faults...)
-	return models, len(m.faults) == 0 || len(faults) == 0 && there
+	return models, len(m.faults) == len(faults) && !models.Unsure
 }
 
 // namedFault makes faults about a path at the place that names it, or about the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -140,6 +141,9 @@ func syntaxFault(data []byte, err error) Fault {
 			}
 		}
 	}
+	if strings.HasPrefix(text, "did not find expected") && len(data) <= 64<<10 {
+		f.Line = failingLine(data, err)
+	}
 	f.Message = "not valid YAML: " + gitmodels.Printable(text, 200)
 	lines := bytes.SplitN(data, []byte{'\n'}, f.Line+1)
 	for _, i := range []int{f.Line - 1, f.Line - 2} {
@@ -149,6 +153,31 @@ func syntaxFault(data []byte, err error) Fault {
 		}
 	}
 	return f
+}
+
+// failingLine finds the line at which the error first shows. The parser names
+// the line before the list or mapping that it was in, which may be far above.
+func failingLine(data []byte, err error) int {
+	lines := bytes.SplitAfter(data, []byte{'\n'})
+	ends := make([]int, len(lines))
+	end := 0
+	for i, line := range lines {
+		end += len(line)
+		ends[i] = end
+	}
+	shows := func(i int) bool {
+		var doc yaml.Node
+		dec := yaml.NewDecoder(bytes.NewReader(data[:ends[i]]))
+		for {
+			switch e := dec.Decode(&doc); {
+			case errors.Is(e, io.EOF):
+				return false
+			case e != nil:
+				return e.Error() == err.Error()
+			}
+		}
+	}
+	return min(sort.Search(len(lines)-1, shows)+1, len(lines))
 }
 
 // builder copies the parser's nodes into ours, follows aliases and merge keys,
