@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/plan"
@@ -53,14 +52,5 @@ func (in *intake) filtered(ctx context.Context, repo gitmodels.Repository, git R
 		return "", nil
 	}
 	return fmt.Sprintf("nothing that trains changed since %s (%s); to run it anyway: git models rerun %s",
-		base.Short(pol.Abbrev), watched(p), u.New.Short(pol.Abbrev)), nil
-}
-
-// watched is the filter in the words of the pipeline file.
-func watched(p *plan.Plan) string {
-	text := "on.paths: " + strings.Join(p.Filter.Paths, ", ")
-	if len(p.Filter.Ignore) > 0 {
-		text += "; on.paths-ignore: " + strings.Join(p.Filter.Ignore, ", ")
-	}
-	return gitmodels.Printable(text, 300)
+		base.Short(pol.Abbrev), gitmodels.Printable(p.Filter.String(), 300), u.New.Short(pol.Abbrev)), nil
 }

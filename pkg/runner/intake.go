@@ -28,8 +28,8 @@ func newIntake(cfg Config) *intake {
 
 // imported is what one look into the spool did.
 type imported struct {
-	Pushes  int               // spool files taken in
-	Left    []string          // what stays in the spool, and why
+	Pushes  int                    // spool files taken in
+	Left    map[string]string      // what stays in the spool by id, and why
 	Touched []gitmodels.Repository // repositories with new commits
 }
 
@@ -45,7 +45,7 @@ func (e *errSetAside) Error() string { return e.why }
 func (in *intake) importSpool(ctx context.Context) (imported, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	var res imported
+	res := imported{Left: map[string]string{}}
 	entries, err := in.cfg.Spool.Entries()
 	if err != nil {
 		return res, fmt.Errorf("reading the spool: %w", err)
@@ -66,7 +66,7 @@ func (in *intake) importSpool(ctx context.Context) (imported, error) {
 			if ctx.Err() != nil {
 				return res, ctx.Err()
 			}
-			res.Left = append(res.Left, fmt.Sprintf("push %s: %v", e.ID, err))
+			res.Left[e.ID] = fmt.Sprintf("push %s stays in the spool: %v", e.ID, err)
 			in.say.warn("spool "+e.ID, "a push stays in the spool", "push", e.ID, "cause", err.Error())
 			continue
 		default:

@@ -11,7 +11,7 @@ import (
 //
 //	<home>/runs/<repository id>/<commit>/checkpoints          shared by attempts that resume
 //	<home>/runs/<repository id>/<commit>/<n>/tree             the export
-//	<home>/runs/<repository id>/<commit>/<n>/{artifacts,metrics,tmp}
+//	<home>/runs/<repository id>/<commit>/<n>/{artifacts,metrics}
 //	<home>/runs/<repository id>/<commit>/<n>/{train,evaluate}  the engine's own
 //	<home>/runs/<repository id>/<commit>/<n>/{build,train,evaluate}.log
 type folders struct {
@@ -28,10 +28,12 @@ func (f folders) checkpoints() string { return filepath.Join(f.run, "checkpoints
 func (f folders) tree() string        { return filepath.Join(f.attempt(), "tree") }
 func (f folders) artifacts() string   { return filepath.Join(f.attempt(), "artifacts") }
 func (f folders) metrics() string     { return filepath.Join(f.attempt(), "metrics") }
-func (f folders) tmp() string         { return filepath.Join(f.attempt(), "tmp") }
 
 // logs is where logs are gathered for the store.
 func (f folders) logs() string { return filepath.Join(f.attempt(), "logs") }
+
+// outcome keeps the outcome from before anything shows it until it is published.
+func (f folders) outcome() string { return filepath.Join(f.attempt(), "outcome.json") }
 
 // engine is the folder that belongs to the engine for the job of stage.
 func (f folders) engine(stage gitmodels.StageName) string {

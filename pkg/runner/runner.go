@@ -27,10 +27,14 @@ type Runner struct {
 
 	mu      sync.Mutex
 	workers map[string]*worker // by run id
+	left    map[string]string  // what the last import left in the spool by id, and why
+	places  map[string]int     // workers at work, by repository id
 	gaps    map[string]string  // runs released for a gap of the server, and which
-	left    []string           // what the last import left in the spool
 	stuck   map[string]string  // outbox items that failed several times, and why
 	graphs  map[string]bool    // repositories whose commit-graph is due
+
+	limitWas int // of the claim loop alone
+	limitAt  time.Time
 }
 
 // New makes a runner; nothing happens before Run.
@@ -48,7 +52,7 @@ func New(cfg Config) (*Runner, error) {
 		cfg: cfg, log: cfg.Log, intake: in, service: newService(cfg, in), say: in.say, owner: owner,
 		wakeIntake: make(chan struct{}, 1), wakeClaim: make(chan struct{}, 1),
 		wakeOutbox: make(chan struct{}, 1), progress: make(chan struct{}, 1),
-		workers: map[string]*worker{}, gaps: map[string]string{}, stuck: map[string]string{}, graphs: map[string]bool{},
+		workers: map[string]*worker{}, places: map[string]int{}, gaps: map[string]string{}, stuck: map[string]string{}, graphs: map[string]bool{},
 	}
 	r.service.told = r.told
 	return r, nil
@@ -90,7 +94,6 @@ func (r *Runner) Run(ctx context.Context, untilIdle bool) error {
 		}
 		// A push that came while the socket closed rang in vain, but its file is
 		// there.
-		r.ring()
 		if idle, err := r.idleNow(ctx); err != nil || idle {
 			return r.stopped(ctx, err)
 		}
@@ -115,6 +118,7 @@ func (r *Runner) stopped(ctx context.Context, err error) error {
 // takeLock returns the lock of home; none and no error when untilIdle and
 // another runner has become idle, or ctx ended.
 func (r *Runner) takeLock(ctx context.Context, untilIdle bool) (*homeLock, error) {
+	var quiet quietness
 	for said := false; ; {
 		lock, err := lockHome(r.cfg.Home, r.owner)
 		var served *errServed
@@ -128,7 +132,7 @@ func (r *Runner) takeLock(ctx context.Context, untilIdle bool) (*homeLock, error
 			said = true
 			r.log.Info(served.Error() + "; waiting until it is idle")
 		}
-		idle, err := r.othersIdle(ctx)
+		idle, err := r.othersIdle(ctx, &quiet)
 		if err != nil {
 			return nil, err
 		}
@@ -152,9 +156,7 @@ func (r *Runner) serve(ctx context.Context, untilIdle bool) error {
 	if err := r.importNow(ctx); err != nil {
 		return err
 	}
-	if _, err := r.intake.reconcileAll(ctx, true); err != nil && ctx.Err() == nil {
-		r.log.Warn("reconciling at start", "cause", err.Error())
-	}
+	r.reconcileNow(ctx, true)
 	var all sync.WaitGroup
 	for name, loop := range map[string]func(context.Context) error{
 		"intake": r.intakeLoop, "reconcile": r.reconcileLoop, "claim": r.claimLoop, "outbox": r.outboxLoop, "housekeeping": r.houseLoop,
@@ -203,13 +205,16 @@ func (r *Runner) intakeLoop(ctx context.Context) error {
 // importNow takes in the spool. A fault of the spool or the ledger is logged and
 // tried again at the next look: it must not take down the runs that go on.
 func (r *Runner) importNow(ctx context.Context) error {
-	res, err := r.intake.importSpool(ctx)
+	var res imported
+	err := guard(func() (err error) {
+		res, err = r.intake.importSpool(ctx)
+		return err
+	})
 	switch {
 	case ctx.Err() != nil:
 		return nil
 	case err != nil:
 		r.say.warn("import", "the spool cannot be imported", "cause", err.Error())
-		res.Left = append(res.Left, "the spool: "+err.Error())
 	default:
 		r.say.over("import")
 	}
@@ -235,14 +240,25 @@ func (r *Runner) reconcileLoop(ctx context.Context) error {
 			return nil
 		case <-r.cfg.Clock.After(r.cfg.Pace.Reconcile):
 		}
-		found, err := r.intake.reconcileAll(ctx, false)
-		if err != nil && ctx.Err() == nil {
-			r.log.Debug("reconciling", "cause", err.Error())
-		}
+		r.reconcileNow(ctx, false)
+	}
+}
+
+// reconcileNow compares refs and ledger. A repository that cannot be read has
+// been told of; what else fails is told here, and all of it is tried again.
+func (r *Runner) reconcileNow(ctx context.Context, now bool) {
+	err := guard(func() error {
+		found, err := r.intake.reconcileAll(ctx, now)
 		if len(found) > 0 {
 			wake(r.wakeClaim)
 		}
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		r.say.warn("reconcile", "refs and ledger could not all be compared", "cause", err.Error())
+		return
 	}
+	r.say.over("reconcile")
 }
 
 // ring has the spool looked into now.

@@ -31,6 +31,8 @@ const (
 	Logs   Op = "logs"   // lines of a log, with Follow until the run ends
 	Cancel Op = "cancel" // ask a run to end
 	Rerun  Op = "rerun"  // another attempt
+
+	Reconcile Op = "reconcile" // compare refs and ledger now; what was found comes as lines of Text
 )
 
 // Request is what a caller sends: one line.

@@ -1,0 +1,143 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+)
+
+const (
+	graphTimeout = 10 * time.Minute
+	sweepEvery   = time.Hour
+	// keepFailed is how long the folders of an attempt that did not succeed stay:
+	// its logs, its artifacts and what the engine knows of it.
+	keepFailed = 30 * 24 * time.Hour
+)
+
+// houseLoop does what no run waits for: it keeps the commit-graphs fresh after
+// imports, which keeps the hooks fast, and removes old folders. What fails here
+// is logged and harms nothing.
+func (r *Runner) houseLoop(ctx context.Context) error {
+	clock := r.cfg.Clock
+	swept := clock.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-clock.After(r.cfg.Pace.Spool):
+		}
+		for _, path := range r.dueGraphs() {
+			r.writeGraph(ctx, path)
+		}
+		if now := clock.Now(); now.Sub(swept) >= sweepEvery {
+			swept = now
+			if err := r.sweep(ctx); err != nil && ctx.Err() == nil {
+				r.log.Warn("removing old folders", "cause", err.Error())
+			}
+		}
+	}
+}
+
+// dueGraphs takes the repositories whose commit-graph is due.
+func (r *Runner) dueGraphs() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var due []string
+	for path := range r.graphs {
+		due = append(due, path)
+	}
+	clear(r.graphs)
+	return due
+}
+
+// writeGraph brings the commit-graph of one repository up to date.
+func (r *Runner) writeGraph(ctx context.Context, path string) {
+	ctx, cancel := context.WithTimeout(ctx, graphTimeout)
+	defer cancel()
+	err := guard(func() error {
+		git, err := r.cfg.Open(path)
+		if err != nil {
+			return err
+		}
+		return git.WriteCommitGraph(ctx)
+	})
+	if err != nil && !isCancelled(err) && ctx.Err() == nil {
+		r.say.warn("graph "+path, "the commit-graph could not be written", "path", path, "cause", err.Error())
+		return
+	}
+	r.say.over("graph " + path)
+}
+
+// sweep removes the folders of attempts that ended without success longer than
+// keepFailed ago, and of those that succeeded all but their logs.
+func (r *Runner) sweep(ctx context.Context) error {
+	repos, err := r.cfg.Ledger.Repositories(ctx)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, repo := range repos {
+		commits, err := os.ReadDir(filepath.Join(r.cfg.Home, "runs", repo.ID))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		for _, e := range commits {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			id, err := gitmodels.ParseCommitID(e.Name())
+			if err != nil {
+				continue // not ours
+			}
+			failed = errors.Join(failed, r.sweepRun(ctx, repo, id))
+		}
+	}
+	return failed
+}
+
+// sweepRun removes what one commit left behind.
+func (r *Runner) sweepRun(ctx context.Context, repo gitmodels.Repository, commit gitmodels.CommitID) error {
+	row, err := r.cfg.Ledger.Show(ctx, repo.ID, commit)
+	if isKind(err, gitmodels.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if row.State == nil || !row.State.Terminal() || row.Attempt == nil {
+		return nil
+	}
+	var failed error
+	kept := false
+	for _, a := range row.Attempts {
+		dirs := attemptFolders(r.cfg.Home, repo.ID, commit, a.N)
+		if a.Finished == nil || r.cfg.Clock.Now().Sub(*a.Finished) < keepFailed {
+			kept = true
+			continue
+		}
+		gone := []string{dirs.attempt()}
+		if a.State == gitmodels.Succeeded {
+			gone = []string{dirs.tree(), dirs.artifacts(), dirs.metrics(), dirs.engine(gitmodels.StageTrain), dirs.engine(gitmodels.StageEvaluate)}
+		}
+		for _, path := range gone {
+			if err := removeAll(path); err != nil {
+				failed = errors.Join(failed, fmt.Errorf("attempt %s of %s: %w", strconv.Itoa(a.N), commit, err))
+			}
+		}
+	}
+	if !kept {
+		failed = errors.Join(failed, removeAll(attemptFolders(r.cfg.Home, repo.ID, commit, 1).checkpoints()))
+	}
+	return failed
+}
