@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+	"github.com/git-models/git-models/pkg/runner"
+	"github.com/git-models/git-models/pkg/trainer/process"
+	"github.com/git-models/git-models/pkg/wire"
+)
+
+func (p *program) serveCommands() []*urfave.Command {
+	return []*urfave.Command{
+		{
+			Name: "runner", Category: toServe,
+			Usage:     "serve: take up pushes and run them",
+			UsageText: "[--until-idle]",
+			Description: "Serves every repository of the state directory until it is interrupted. One runner serves a " +
+				"state directory; a second one refuses to start. A runner that stops leaves running jobs alone, and the " +
+				"next one adopts them.\n\n" +
+				"With --until-idle it ends when nothing is left to do: no push to take up, no run under way, no outcome " +
+				"to publish. What waits for something that only the administrator can mend stays for the next runner.",
+			Flags: []urfave.Flag{
+				&urfave.BoolFlag{Name: "until-idle", Usage: "end when nothing is left to do"},
+				&urfave.BoolFlag{Name: "detached", Hidden: true, Usage: "log to the state directory, as a push starts it"},
+			},
+			Action: p.runner,
+		},
+		{
+			Name: "reconcile", Category: toServe,
+			Usage:     "compare the refs with the records and take up what is missing",
+			UsageText: "[REPO]",
+			Description: "Looks for commits that were accepted but never recorded, as when a push was killed after its " +
+				"ref had moved, and records them. The runner does the same when it starts and every minute. Without " +
+				"REPO, and outside of a repository, it looks at every repository of the state directory.",
+			Action: p.reconcile,
+		},
+		p.configCommand(),
+		{
+			Name: "supervise", Hidden: true,
+			Usage:       "watch over one job of the engine process",
+			UsageText:   "DIR",
+			Description: "Started by the runner for each job; of no use by hand.",
+			Action: func(c *urfave.Context) error {
+				got, err := words(c, 1, 1, "the job's folder")
+				if err != nil {
+					return err
+				}
+				if code := process.Supervise(got[0]); code != 0 {
+					return status(code)
+				}
+				return nil
+			},
+		},
+	}
+}
+
+// runner serves the state directory.
+func (p *program) runner(c *urfave.Context) (err error) {
+	if _, err := words(c, 0, 0, ""); err != nil {
+		return err
+	}
+	s, err := p.site(c.Context)
+	if err != nil {
+		return err
+	}
+	if !owns(s.home) {
+		return &gitmodels.Error{Kind: gitmodels.Forbidden,
+			Message: "refused: the state directory " + shown(s.home) + " belongs to another user"}
+	}
+	if _, err := os.Stat(s.home); err != nil {
+		return &gitmodels.Error{Kind: gitmodels.NotFound, Message: "there is no state directory " + shown(s.home),
+			Hint: "git models install /path/to/repository.git"}
+	}
+	var out io.Writer = p.err
+	if c.Bool("detached") {
+		file, err := openLog(s.home)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		out = file
+	}
+	log := slog.New(slog.NewTextHandler(out, nil))
+	defer func() {
+		// A detached runner has nobody else to tell.
+		if err != nil && c.Bool("detached") {
+			log.Error("the runner ended", "cause", err.Error())
+		}
+	}()
+	cfg, done, err := p.wire(c.Context, s.home)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	cfg.Log = log
+	if err := p.wireRunner(&cfg); err != nil {
+		return err
+	}
+	r, err := runner.New(cfg)
+	if err != nil {
+		return err
+	}
+	return r.Run(c.Context, c.Bool("until-idle"))
+}
+
+// logLimit is how large runner.log grows before it becomes runner.log.1: a
+// runner that pushes start has nobody who rotates it.
+const logLimit = 16 << 20
+
+// openLog opens the log of a detached runner.
+func openLog(home string) (*os.File, error) {
+	dir := filepath.Join(home, "log")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, &gitmodels.Error{Op: "open the runner's log", Err: err}
+	}
+	path := filepath.Join(dir, "runner.log")
+	if info, err := os.Stat(path); err == nil && info.Size() > logLimit {
+		if err := os.Rename(path, path+".1"); err != nil {
+			return nil, &gitmodels.Error{Op: "rotate the runner's log", Err: err}
+		}
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, &gitmodels.Error{Op: "open the runner's log", Err: err}
+	}
+	return f, nil
+}
+
+// reconcile compares refs and ledger. It is one transaction of the ledger for
+// each thing found, so a running runner is not in the way; it is rung to look
+// at once.
+func (p *program) reconcile(c *urfave.Context) error {
+	got, err := words(c, 0, 1, "")
+	if err != nil {
+		return err
+	}
+	s, err := p.siteOf(c.Context, got)
+	if err != nil {
+		return err
+	}
+	if s.repo != nil {
+		if err := p.onServer(s, "reconcile"); err != nil {
+			return err
+		}
+	}
+	if !owns(s.home) {
+		return &gitmodels.Error{Kind: gitmodels.Forbidden,
+			Message: "refused: the state directory " + shown(s.home) + " belongs to another user",
+			Hint:    "ask its owner to run: git models reconcile"}
+	}
+	var found []string
+	if err := p.withService(c.Context, s.home, func(svc *runner.Service) (err error) {
+		found, err = svc.Reconcile(c.Context, s.path())
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, line := range found {
+		p.printf("%s\n", gitmodels.Printable(line, 0))
+	}
+	if len(found) == 0 {
+		p.printf("nothing was missing\n")
+	}
+	ctx, cancel := context.WithTimeout(c.Context, time.Second)
+	defer cancel()
+	err = wire.Call(ctx, s.home, wire.Request{Op: wire.Ring}, nil)
+	switch {
+	case wire.IsNoRunner(err) && len(found) > 0:
+		p.say("recorded; no runner is answering, it will act when one starts")
+		p.hint(p.again("runner --until-idle"))
+	case err != nil && !wire.IsNoRunner(err):
+		return fmt.Errorf("telling the runner: %w", err)
+	}
+	return nil
+}
+
+// again is a command with the global options of this one.
+func (p *program) again(command string) string {
+	words := "git models "
+	if p.homeFlag != "" && p.homeFlag != p.getenv("GIT_MODELS_HOME") {
+		words += "--home " + quote(p.homeFlag) + " "
+	}
+	if p.repoFlag != "" {
+		words += "--repo " + quote(p.repoFlag) + " "
+	}
+	return words + command
+}

@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+	"github.com/git-models/git-models/pkg/publish"
+)
+
+// showText prints everything about one run. What is there to be pasted (ids,
+// paths, the command) keeps to one line, however long.
+func (p *program) showText(row gitmodels.Listing) {
+	word, state := stateOf(row)
+	line := p.bold(shown(row.Short)) + "  " + p.paint(word, state)
+	room := p.columns - width(row.Short) - width(word) - 4
+	took := p.took(row)
+	if took != "" {
+		room -= width(took) + 2
+	}
+	if result := resultOf(row); result != "" && !(state.Terminal() && state != gitmodels.Succeeded) {
+		line += "  " + clip(result, room)
+	}
+	if took != "" {
+		line += "  " + took
+	}
+	p.printf("%s\n\n", line)
+
+	p.field("commit", shown(string(row.Commit)))
+	p.field("subject", clip(shown(row.Subject), p.columns-fieldWidth))
+	p.field("repository", shown(row.Repository))
+	p.field("refs", strings.Join(shortRefs(row.Refs), ", "))
+	p.prose("reason", text(row.Reason))
+	p.prose("cause", text(row.Cause))
+	p.prose("waiting", text(row.Waiting))
+	if row.Attempt != nil {
+		p.field("attempt", fmt.Sprintf("%d (%s)", *row.Attempt, shown(row.Name)))
+	}
+	p.field("engine", strings.TrimSpace(text(row.Engine)+" "+text(row.Job)))
+	if len(row.Command) > 0 {
+		p.field("command", commandText(row.Command))
+	}
+	p.field("artifacts", text(row.Artifacts))
+	p.field("metrics", text(row.Metrics))
+	p.field("log", shown(row.Log))
+	p.at("created", row.Created)
+	p.at("started", row.Started)
+	p.at("finished", row.Finished)
+	for _, w := range row.Warnings {
+		p.prose("warning", shown(w))
+	}
+	p.showMetrics(row)
+	p.showStages(row)
+	p.showAttempts(row)
+	p.showPushes(row)
+}
+
+const fieldWidth = 12
+
+func (p *program) field(name, value string) {
+	if value != "" {
+		p.printf("%-*s%s\n", fieldWidth, name, value)
+	}
+}
+
+// prose is a field that is read, not pasted: it may take several lines.
+func (p *program) prose(name, value string) {
+	p.field(name, strings.TrimLeft(wrap(value, fieldWidth, p.columns), " "))
+}
+
+func (p *program) at(name string, at *time.Time) {
+	if at != nil {
+		p.field(name, at.Local().Format("2006-01-02 15:04:05 -0700")+"  "+p.ago(*at))
+	}
+}
+
+func (p *program) showMetrics(row gitmodels.Listing) {
+	names := metricNames(row)
+	if len(names) == 0 {
+		return
+	}
+	longest := 0
+	for _, n := range names {
+		longest = max(longest, min(width(shown(n)), p.columns/2))
+	}
+	p.printf("\n%s\n", p.bold("final values"))
+	for _, n := range names {
+		name := clip(shown(n), longest)
+		p.printf("  %s%s  %s\n", name, strings.Repeat(" ", longest-width(name)), row.Values[n])
+	}
+}
+
+func (p *program) showStages(row gitmodels.Listing) {
+	if len(row.Stages) == 0 {
+		return
+	}
+	p.printf("\n")
+	tb := table{head: []string{"STAGE", "STATE", "TRIES", "TOOK", "ERROR"}, flex: 4}
+	for _, st := range row.Stages {
+		took := ""
+		if st.Started != nil && st.Finished != nil {
+			took = publish.Duration(st.Finished.Sub(*st.Started))
+		}
+		tb.rows = append(tb.rows, []cell{plain(shown(string(st.Name))), plain(shown(string(st.State))),
+			plain(fmt.Sprint(st.Tries)), plain(took), plain(shown(st.Error))})
+	}
+	p.table(tb)
+}
+
+func (p *program) showAttempts(row gitmodels.Listing) {
+	// One that the fields above tell of already needs no table.
+	if len(row.Attempts) == 0 || len(row.Attempts) == 1 && row.Attempt != nil && row.Attempts[0].N == *row.Attempt {
+		return
+	}
+	p.printf("\n")
+	tb := table{head: []string{"ATTEMPT", "NAME", "STATE", "WHY", "BY", "CAUSE"}, flex: 5}
+	for _, a := range row.Attempts {
+		tb.rows = append(tb.rows, []cell{plain(fmt.Sprint(a.N)), plain(shown(a.Name)),
+			{text: shown(string(a.State)), paint: func(s string) string { return p.paint(s, a.State) }},
+			plain(clip(shown(a.Cause), 20)), plain(clip(shown(a.Actor), 20)), plain(shown(a.EndCause))})
+	}
+	p.table(tb)
+}
+
+func (p *program) showPushes(row gitmodels.Listing) {
+	if len(row.Pushes) == 0 {
+		return
+	}
+	p.printf("\n")
+	tb := table{head: []string{"PUSHED TO", "BY", "WHEN", "DECISION", "REASON"}, flex: 4}
+	for _, push := range row.Pushes {
+		tb.rows = append(tb.rows, []cell{plain(clip(shown(push.Ref.Short()), 24)), plain(clip(shown(push.Pusher), 20)),
+			plain(p.ago(push.At)), plain(shown(string(push.Decision))), plain(shown(push.Reason))})
+	}
+	p.table(tb)
+}
+
+// commandText is a command as a shell would read it.
+func commandText(argv []string) string {
+	quoted := make([]string, len(argv))
+	for i, a := range argv {
+		quoted[i] = quote(a)
+	}
+	return strings.Join(quoted, " ")
+}

@@ -1,0 +1,226 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+	"github.com/git-models/git-models/pkg/gitrepo"
+	"github.com/git-models/git-models/pkg/ledger"
+	"github.com/git-models/git-models/pkg/metrics"
+	"github.com/git-models/git-models/pkg/policy"
+	"github.com/git-models/git-models/pkg/publish"
+	"github.com/git-models/git-models/pkg/runner"
+	"github.com/git-models/git-models/pkg/spool"
+	"github.com/git-models/git-models/pkg/store"
+	"github.com/git-models/git-models/pkg/trainer/process"
+)
+
+// wire makes what a Service is made of. done closes the ledger.
+func (p *program) wire(ctx context.Context, home string) (cfg runner.Config, done func() error, err error) {
+	l, err := ledger.Open(ctx, home)
+	if err != nil {
+		return cfg, nil, err
+	}
+	return runner.Config{
+		Home:    home,
+		Version: gitmodels.Version,
+		Ledger:  l,
+		Spool:   &spoolPort{home: home},
+		Open: func(path string) (runner.Repo, error) {
+			r, err := gitrepo.Open(path)
+			if err != nil {
+				return nil, err
+			}
+			return repoPort{r}, nil
+		},
+		Policy: func(ctx context.Context, repo runner.Repo) (*policy.Policy, []policy.Problem, error) {
+			return protectedPolicy(ctx, repo.Dir(), home)
+		},
+	}, l.Close, nil
+}
+
+// wireRunner adds what only a Runner needs.
+func (p *program) wireRunner(cfg *runner.Config) error {
+	self, err := os.Executable()
+	if err != nil {
+		return &gitmodels.Error{Op: "find this program", Err: err}
+	}
+	home := cfg.Home
+	engine := process.New(process.Options{
+		Supervisor: []string{self, "supervise"},
+		Path:       p.getenv("PATH"),
+		Home:       p.getenv("HOME"),
+		Hide:       []string{home},
+	})
+	stores := &policyStore{home: home, prefixes: map[string][]string{}}
+	readPolicy := cfg.Policy
+	cfg.Policy = func(ctx context.Context, repo runner.Repo) (*policy.Policy, []policy.Problem, error) {
+		pol, problems, err := readPolicy(ctx, repo)
+		if err == nil {
+			stores.allow(repo.Dir(), pol.StorePrefixes())
+		}
+		return pol, problems, err
+	}
+	cfg.Trainers = map[string]gitmodels.Trainer{engine.Engine(): engine}
+	cfg.Store = stores
+	cfg.Metrics = metrics.Read
+	cfg.Publisher = &publish.Publisher{
+		Open: func(path string) (publish.Refs, error) { return gitrepo.Open(path) },
+		NotesRef: func(ctx context.Context, repo gitmodels.Repository) (gitmodels.RefName, error) {
+			pol, _, err := protectedPolicy(ctx, repo.Path, home)
+			if err != nil {
+				return "", err
+			}
+			return pol.NotesRef, nil
+		},
+	}
+	cfg.Versions = versions
+	return nil
+}
+
+// protectedPolicy is the policy of a repository as the runner believes it.
+func protectedPolicy(ctx context.Context, path, home string) (*policy.Policy, []policy.Problem, error) {
+	r, err := gitrepo.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	entries, err := r.Config(ctx, homeConfig(home))
+	if err != nil {
+		return nil, nil, err
+	}
+	pol, problems := policy.Parse(entries, policy.Runner.At(home))
+	return pol, problems, nil
+}
+
+// versions are of what a job runs on, for run.json.
+func versions(context.Context) map[string]string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return nil
+	}
+	return map[string]string{
+		unix.ByteSliceToString(u.Sysname[:]): unix.ByteSliceToString(u.Release[:]),
+	}
+}
+
+// repoPort is a repository as the runner sees it.
+type repoPort struct{ *gitrepo.Repo }
+
+func (r repoPort) Refs(ctx context.Context, prefixes ...string) ([]runner.Ref, error) {
+	refs, err := r.Repo.Refs(ctx, prefixes...)
+	out := make([]runner.Ref, len(refs))
+	for i, ref := range refs {
+		out[i] = runner.Ref{Name: ref.Name, ID: ref.ID, Symref: ref.Symref}
+	}
+	return out, err
+}
+
+func (r repoPort) Reflog(ctx context.Context, ref gitmodels.RefName) ([]runner.ReflogEntry, error) {
+	entries, err := r.Repo.Reflog(ctx, ref)
+	out := make([]runner.ReflogEntry, len(entries))
+	for i, e := range entries {
+		out[i] = runner.ReflogEntry{Old: e.Old, New: e.New, At: e.At}
+	}
+	return out, err
+}
+
+func (r repoPort) Commit(ctx context.Context, id gitmodels.CommitID) (runner.CommitInfo, error) {
+	info, err := r.Repo.Commit(ctx, id)
+	return runner.CommitInfo{Subject: info.Subject}, err
+}
+
+func (r repoPort) Export(ctx context.Context, commit gitmodels.CommitID, dir string) (runner.ExportReport, error) {
+	report, err := r.Repo.Export(ctx, commit, dir, gitrepo.ExportLimit{})
+	return runner.ExportReport{Files: report.Files, Bytes: report.Bytes, Warnings: report.Warnings}, err
+}
+
+// spoolPort is the spool of a state directory as the runner sees it: by id.
+type spoolPort struct {
+	home string
+	mu   sync.Mutex
+	seen map[string]spool.Entry // of the last look
+}
+
+func (s *spoolPort) Entries() ([]runner.SpoolEntry, error) {
+	entries, err := spool.Entries(s.home)
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[string]spool.Entry, len(entries))
+	out := make([]runner.SpoolEntry, len(entries))
+	for i, e := range entries {
+		seen[e.ID] = e
+		out[i] = runner.SpoolEntry{ID: e.ID, Push: e.Push, Err: e.Err}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = seen
+	return out, nil
+}
+
+func (s *spoolPort) Remove(id string) error {
+	e, ok := s.entry(id)
+	if !ok {
+		return nil
+	}
+	return spool.Remove(e)
+}
+
+func (s *spoolPort) SetAside(id, why string) error {
+	e, ok := s.entry(id)
+	if !ok {
+		return nil
+	}
+	return spool.SetAside(e, why)
+}
+
+func (s *spoolPort) entry(id string) (spool.Entry, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.seen[id]
+	return e, ok
+}
+
+// policyStore keeps results in folders, under what policy allows at the moment:
+// the prefixes of every repository whose policy was read.
+type policyStore struct {
+	home     string
+	mu       sync.Mutex
+	prefixes map[string][]string // by repository
+}
+
+func (s *policyStore) allow(repository string, prefixes []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.prefixes[repository] = prefixes
+}
+
+func (s *policyStore) dir() *store.Dir {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	roots := []string{"file://" + filepath.Join(s.home, "store")}
+	for _, prefixes := range s.prefixes {
+		for _, prefix := range prefixes {
+			if !slices.Contains(roots, prefix) {
+				roots = append(roots, prefix)
+			}
+		}
+	}
+	return store.New(s.home, roots...)
+}
+
+// Put implements gitmodels.Store.
+func (s *policyStore) Put(ctx context.Context, uri, src string) ([]gitmodels.File, []string, error) {
+	return s.dir().Put(ctx, uri, src)
+}
+
+// Finish implements gitmodels.Store.
+func (s *policyStore) Finish(ctx context.Context, uri string, runJSON []byte) error {
+	return s.dir().Finish(ctx, uri, runJSON)
+}
