@@ -69,6 +69,9 @@ type Refusal struct {
 	Why   string   // a few words; lower case, no full stop
 	More  []string // sentences that explain, one a line
 	Hints []Hint
+	// Server is a command for somebody with an account on the server, where
+	// nothing that a pusher can type helps; or empty.
+	Server string
 }
 
 // Hint is a way out.
@@ -177,13 +180,13 @@ func (j *judge) control(u gitmodels.Update) {
 	}
 	switch u.Ref {
 	case "refs/run/cancel":
-		r.More = []string{"to end a run, on the server: git models cancel " + id}
+		r.Server = "git models cancel " + id
 	case "refs/run/rerun":
-		r.More = []string{"to run it again, on the server: git models rerun " + id}
+		r.Server = "git models rerun " + id
 	case "refs/run/plan":
-		r.More = []string{"to check the commit's files: git models lint " + id}
+		r.Server = "git models lint " + id
 	default:
-		r.More = []string{"to see how a run is, on the server: git models show " + id}
+		r.Server = "git models show " + id
 	}
 	j.refuse(u, r)
 }
@@ -276,7 +279,9 @@ func (j *judge) symbolic(ctx context.Context, u gitmodels.Update) (bool, error) 
 	}
 	if j.rules.Governed(u.Ref) {
 		r.Why = "it is a symbolic ref to " + gitmodels.Printable(string(last), 200) + ", and commits are trained from a real one"
-		r.More = []string{"an admin can take it out: git symbolic-ref --delete " + Quote(string(u.Ref))}
+		if isPlain(u.Ref) {
+			r.Server = "git symbolic-ref --delete " + Quote(string(u.Ref))
+		}
 	}
 	if j.rules.Governed(last) && !u.Deletes() {
 		hint, err := j.pushTo(ctx, u.New, last, "")

@@ -10,13 +10,13 @@ import (
 const Skip = "skip"
 
 // later are the words that are ours but have no meaning yet, with what helps
-// meanwhile.
-var later = map[string]string{
-	"plan":     "to check the commit's files: git models lint",
-	"follow":   "to follow a run, on the server: git models logs -f COMMIT",
-	"priority": "runs start in the order of their pushes",
-	"each":     "a push runs its last commit; push the commits one by one",
-	"again":    "to run a commit again, on the server: git models rerun COMMIT",
+// meanwhile: words, or a command on the server.
+var later = map[string]struct{ help, server string }{
+	"plan":     {server: "git models lint COMMIT"},
+	"follow":   {server: "git models logs -f COMMIT"},
+	"priority": {help: "runs start in the order of their pushes"},
+	"each":     {help: "a push runs its last commit: push the others first, one by one"},
+	"again":    {server: "git models rerun COMMIT"},
 }
 
 var optionWords = []string{Skip, "plan", "follow", "priority", "each", "again"}
@@ -48,9 +48,12 @@ func option(o string) (r Refusal, ok bool) {
 	key, _, hasValue := strings.Cut(o, "=")
 	word, ours := strings.CutPrefix(key, "models.")
 	r.What = "-o " + gitmodels.Printable(o, 40)
-	if help, isLater := later[word]; isLater {
+	if instead, isLater := later[word]; isLater {
 		r.Why = "this version has no " + word
-		r.More = []string{help}
+		r.Server = instead.server
+		if instead.help != "" {
+			r.More = []string{instead.help}
+		}
 		return r, true
 	}
 	if word == Skip {

@@ -199,6 +199,9 @@ func refusals(reasons []gate.Refusal) []*hook.Block {
 			}
 			b.Hint(h.Command)
 		}
+		if r.Server != "" {
+			b.Whole("on the server: " + r.Server)
+		}
 		blocks = append(blocks, b)
 	}
 	return blocks

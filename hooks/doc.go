@@ -1,0 +1,3 @@
+// Package hooks holds the two programs that git runs, and the tests that push
+// through them.
+package hooks

@@ -1,0 +1,930 @@
+package hooks
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/git-models/git-models/pkg/spool"
+)
+
+// bin is the folder of the two hooks, built once.
+var bin string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "git-models-hooks-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		bin = dir
+		build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/", "./pre-receive", "./post-receive")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "building the hooks: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// site is a server's repository with our hooks, and a clone beside it.
+type site struct {
+	t    *testing.T
+	dir  string // of everything
+	work string // the clone
+}
+
+// newSite makes a repository without any ref, whose clone has one commit, and
+// sets configuration given as key, value, ….
+func newSite(t *testing.T, config ...string) *site {
+	t.Helper()
+	s := &site{t: t, dir: t.TempDir()}
+	s.work = filepath.Join(s.dir, "work")
+	for _, d := range []string{"home", "state"} {
+		if err := os.Mkdir(filepath.Join(s.dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.git(s.dir, "init", "-q", "--bare", "--template=", "-b", "main", "server.git")
+	if err := os.Mkdir(s.path("server.git", "hooks"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"pre-receive", "post-receive"} {
+		if err := os.Symlink(filepath.Join(bin, name), s.path("server.git", "hooks", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.set("models.home", s.path("state"))
+	s.set("receive.advertisePushOptions", "true")
+	for i := 0; i+1 < len(config); i += 2 {
+		s.set(config[i], config[i+1])
+	}
+	s.git(s.dir, "init", "-q", "-b", "main", "work")
+	s.git(s.work, "remote", "add", "origin", "../server.git")
+	s.write(".models.yaml", "train:\n  command: [sh, train.sh]\n")
+	s.commit("first")
+	return s
+}
+
+func (s *site) path(parts ...string) string {
+	return filepath.Join(append([]string{s.dir}, parts...)...)
+}
+
+func (s *site) set(key, value string) {
+	s.t.Helper()
+	s.git(s.path("server.git"), "config", "--add", key, value)
+}
+
+func (s *site) write(name, text string) {
+	s.t.Helper()
+	path := filepath.Join(s.work, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// commit commits a change of a file of its own.
+func (s *site) commit(name string) {
+	s.t.Helper()
+	s.write("src/"+strings.ReplaceAll(name, " ", "-"), name+"\n")
+	s.git(s.work, "add", "-A")
+	s.git(s.work, "commit", "-q", "-m", name)
+}
+
+func (s *site) command(dir, name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	cmd.Env = []string{"HOME=" + s.path("home"), "PATH=" + os.Getenv("PATH"), "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0",
+		"GIT_AUTHOR_NAME=Alice", "GIT_AUTHOR_EMAIL=a@example.com", "GIT_COMMITTER_NAME=Alice", "GIT_COMMITTER_EMAIL=a@example.com",
+		"GIT_MERGE_AUTOEDIT=no", "GIT_EDITOR=false", "LC_ALL=C"}
+	return cmd
+}
+
+// try runs a command and returns its status and all it printed.
+func (s *site) try(dir, name string, args ...string) (int, string) {
+	s.t.Helper()
+	out, err := s.command(dir, name, args...).CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		s.t.Fatal(err)
+	}
+	if exit != nil {
+		return exit.ExitCode(), string(out)
+	}
+	return 0, string(out)
+}
+
+// git runs git, which must succeed.
+func (s *site) git(dir string, args ...string) string {
+	s.t.Helper()
+	status, out := s.try(dir, "git", args...)
+	if status != 0 {
+		s.t.Fatalf("git %s: status %d\n%s", strings.Join(args, " "), status, out)
+	}
+	return strings.TrimSpace(out)
+}
+
+func (s *site) push(args ...string) (int, string) {
+	s.t.Helper()
+	return s.try(s.work, "git", append([]string{"push", "origin"}, args...)...)
+}
+
+// pushed pushes what must be accepted.
+func (s *site) pushed(args ...string) string {
+	s.t.Helper()
+	status, out := s.push(args...)
+	if status != 0 {
+		s.t.Fatalf("push %s: status %d\n%s", strings.Join(args, " "), status, out)
+	}
+	return out
+}
+
+// refs is every ref of the server and where it points.
+func (s *site) refs() string {
+	s.t.Helper()
+	return s.git(s.path("server.git"), "for-each-ref", "--format=%(refname) %(objectname)")
+}
+
+func (s *site) server(args ...string) string {
+	s.t.Helper()
+	return s.git(s.path("server.git"), args...)
+}
+
+// copy is the same site once more, to try another way out of it.
+func (s *site) copy() *site {
+	s.t.Helper()
+	c := &site{t: s.t, dir: s.t.TempDir()}
+	c.work = filepath.Join(c.dir, "work")
+	if out, err := exec.Command("cp", "-a", s.dir+"/.", c.dir).CombinedOutput(); err != nil {
+		s.t.Fatalf("cp: %v\n%s", err, out)
+	}
+	return c
+}
+
+// ours are the lines that the hooks printed, without git's.
+func ours(out string) string {
+	var b strings.Builder
+	for line := range strings.Lines(out) {
+		if rest, ok := strings.CutPrefix(line, "remote: "); ok && strings.HasPrefix(rest, "git-models: ") {
+			b.WriteString(strings.TrimRight(rest, " \n") + "\n")
+		}
+	}
+	return b.String()
+}
+
+var hintLine = regexp.MustCompile(`(?m)^git-models: hint: (.*)$`)
+
+func hints(out string) (commands []string) {
+	for _, m := range hintLine.FindAllStringSubmatch(ours(out), -1) {
+		commands = append(commands, m[1])
+	}
+	return commands
+}
+
+// refusedCase is a push that must be refused, and what every printed hint must
+// lead to.
+type refusedCase struct {
+	name   string
+	config []string
+	setup  func(s *site)
+	push   []string // arguments after git push origin
+	words  []string // each on our lines
+	hints  int      // how many are printed
+	again  []string // the push after a hint, without force; nil: the hint itself pushes
+	after  func(t *testing.T, s *site)
+	plain  bool // the client's own git refuses it without force
+}
+
+func seeded(s *site) {
+	s.commit("second")
+	s.pushed("main:models")
+}
+
+// sameFiles expects that the ref holds the files of rev in the clone.
+func sameFiles(ref, rev string) func(t *testing.T, s *site) {
+	return func(t *testing.T, s *site) {
+		t.Helper()
+		if got, want := s.server("rev-parse", ref+"^{tree}"), s.git(s.work, "rev-parse", rev+"^{tree}"); got != want {
+			t.Errorf("%s does not hold the files of %s", ref, rev)
+		}
+	}
+}
+
+var refusedCases = []refusedCase{
+	{
+		name: "amended files", plain: true,
+		setup: func(s *site) {
+			seeded(s)
+			s.write("src/second", "better\n")
+			s.git(s.work, "commit", "-qa", "--amend", "-m", "another subject")
+			s.git(s.work, "tag", "mine")
+		},
+		push: []string{"main:models"}, again: []string{"main:models"}, hints: 1,
+		words: []string{" amends ", "git fetch origin && git reset --soft origin/models && git commit"},
+		after: sameFiles("models", "mine"),
+	},
+	{
+		name: "amended words", plain: true,
+		setup: func(s *site) {
+			seeded(s)
+			s.git(s.work, "commit", "-q", "--amend", "-m", "said better")
+		},
+		push: []string{"main:models"}, again: []string{"main:models"}, hints: 1,
+		words: []string{" amends ", "reset --soft"},
+	},
+	{
+		name: "rebased line", plain: true,
+		setup: func(s *site) {
+			s.pushed("main:main")
+			s.git(s.work, "checkout", "-qb", "line")
+			s.commit("one")
+			s.commit("two")
+			s.pushed("line:models")
+			s.git(s.work, "checkout", "-q", "main")
+			s.commit("base")
+			s.git(s.work, "checkout", "-q", "line")
+			s.git(s.work, "rebase", "-q", "main")
+			s.commit("three")
+			s.git(s.work, "tag", "mine")
+		},
+		push: []string{"line:models"}, again: []string{"line:models"}, hints: 1,
+		words: []string{"rewrites 2 commits"},
+		after: sameFiles("models", "mine"),
+	},
+	{
+		name: "work that you lack", plain: true,
+		setup: func(s *site) {
+			seeded(s)
+			s.git(s.work, "reset", "-q", "--hard", "HEAD~1")
+			s.commit("mine")
+			s.git(s.work, "tag", "mine")
+		},
+		push: []string{"main:models"}, again: []string{"main:models"}, hints: 2,
+		words: []string{"is not a descendant of", "1 commit that yours lacks", "git fetch origin && git merge origin/models", "git fetch origin && git merge -s ours origin/models"},
+	},
+	{
+		name: "another history", plain: true,
+		setup: func(s *site) {
+			seeded(s)
+			s.git(s.work, "checkout", "-q", "--orphan", "fresh")
+			s.commit("anew")
+			s.git(s.work, "tag", "mine")
+		},
+		push: []string{"fresh:models"}, again: []string{"fresh:models"}, hints: 1,
+		words: []string{"shares no history with", "models", "git merge -s ours"},
+		after: sameFiles("models", "mine"),
+	},
+	{
+		name: "rewound branch", plain: true,
+		setup: func(s *site) {
+			seeded(s)
+			s.commit("third")
+			s.commit("fourth")
+			s.pushed("main:models")
+			s.git(s.work, "reset", "-q", "--hard", "HEAD~2")
+			s.git(s.work, "tag", "mine")
+		},
+		push: []string{"main:models"}, again: []string{"main:models"}, hints: 1,
+		words: []string{"models already holds", "and 2 newer commits; it is never rewound"},
+		after: sameFiles("models", "mine"),
+	},
+	{
+		name: "rewound from elsewhere", plain: true,
+		setup: func(s *site) {
+			seeded(s)
+			s.git(s.work, "tag", "mine", "HEAD~1")
+		},
+		push: []string{"mine^{commit}:refs/heads/models"}, hints: 1,
+		words: []string{"and 1 newer commit; it is never rewound"},
+		after: sameFiles("models", "mine"),
+	},
+	{
+		name: "a branch name that a shell would read", plain: true,
+		config: []string{"models.refs", "refs/heads/x'$(touch${IFS}pwned)/**"},
+		setup: func(s *site) {
+			s.commit("second")
+			s.server("fetch", "-q", s.work, "main:refs/heads/x'$(touch${IFS}pwned)/a;b")
+			s.git(s.work, "reset", "-q", "--hard", "HEAD~1")
+			s.commit("mine")
+		},
+		push: []string{"main:refs/heads/x'$(touch${IFS}pwned)/a;b"}, again: []string{"main:refs/heads/x'$(touch${IFS}pwned)/a;b"}, hints: 2,
+		after: func(t *testing.T, s *site) {
+			if _, err := os.Stat(filepath.Join(s.work, "pwned")); err == nil {
+				t.Error("the shell ran what stands in the name")
+			}
+		},
+	},
+	{
+		name: "delete", setup: seeded,
+		push: []string{":models"}, again: []string{"main:models"}, hints: 1,
+		words: []string{"models is never deleted"},
+	},
+	{
+		name: "annotated tag as a new ref",
+		setup: func(s *site) {
+			s.git(s.work, "tag", "-a", "v1", "-m", "v1")
+		},
+		push: []string{"v1:refs/heads/models"}, hints: 1,
+		words: []string{"is an annotated tag,"},
+		after: sameFiles("models", "v1"),
+	},
+	{
+		name: "annotated tag on top",
+		setup: func(s *site) {
+			seeded(s)
+			s.commit("third")
+			s.git(s.work, "tag", "-a", "v1", "-m", "v1")
+			s.git(s.work, "reset", "-q", "--hard", "HEAD~2")
+		},
+		push: []string{"v1:refs/heads/models"}, hints: 1,
+		words: []string{"is an annotated tag,"},
+		after: sameFiles("models", "v1"),
+	},
+	{
+		name: "tree", push: []string{"main^{tree}:refs/heads/models"}, words: []string{"is a tree, not a commit"},
+	},
+	{
+		name: "blob", push: []string{"main:.models.yaml:refs/heads/models"}, words: []string{"is a blob, not a commit"},
+	},
+	{
+		name: "symbolic ref",
+		setup: func(s *site) {
+			seeded(s)
+			s.server("symbolic-ref", "refs/heads/b", "refs/heads/models")
+			s.server("symbolic-ref", "refs/heads/a", "refs/heads/b")
+			s.commit("third")
+		},
+		push: []string{"main:a"}, again: []string{"main:models"}, hints: 1,
+		words: []string{"it is a symbolic ref to", "refs/heads/models"},
+	},
+	{
+		name: "symbolic ref that dangles",
+		setup: func(s *site) {
+			s.server("symbolic-ref", "refs/heads/a", "refs/heads/models")
+		},
+		push: []string{"main:refs/heads/a"}, hints: 1, words: []string{"it is a symbolic ref to"},
+		after: sameFiles("models", "main"),
+	},
+	{
+		name: "symbolic HEAD of a mirror",
+		setup: func(s *site) {
+			seeded(s)
+			s.server("symbolic-ref", "refs/remotes/x/HEAD", "refs/heads/models")
+			s.commit("third")
+		},
+		push: []string{"main:refs/remotes/x/HEAD"}, again: []string{"main:models"}, hints: 1, words: []string{"it is a symbolic ref to"},
+	},
+	{
+		name: "alone, beside models",
+		setup: func(s *site) {
+			seeded(s)
+			s.commit("third")
+		},
+		push: []string{"main:models/x"}, hints: 1, words: []string{"from one", "git push origin main:models"},
+		after: sameFiles("models", "main"),
+	},
+	{
+		name: "alone, beside models, with a line of its own",
+		setup: func(s *site) {
+			seeded(s)
+			s.git(s.work, "reset", "-q", "--hard", "HEAD~1")
+			s.commit("mine")
+		},
+		push: []string{"main:models/x"}, hints: 1, words: []string{"from one"},
+	},
+	{
+		name: "a delete does not free the name", setup: seeded,
+		push: []string{":models", "main:models/x"}, hints: 2, words: []string{"from one", "never deleted"}, again: []string{"main:models"},
+	},
+	{
+		name: "models beside a team's",
+		setup: func(s *site) {
+			s.pushed("main:models/x")
+			s.commit("second")
+		},
+		push: []string{"main:models"}, hints: 1, words: []string{"team", "git push origin main:models/main"},
+		after: sameFiles("models/main", "main"),
+	},
+	{
+		name: "below a team's branch",
+		setup: func(s *site) {
+			s.pushed("main:models/x")
+		},
+		push: []string{"main:models/x/y"}, words: []string{"it clashes with", "refs/heads/models/x"},
+	},
+	{
+		name: "both layouts at once", push: []string{"main:models", "main:models/x"}, hints: 2,
+		words: []string{"it clashes with"}, after: sameFiles("models/x", "main"),
+	},
+	{
+		name: "solo by policy", config: []string{"models.layout", "solo"},
+		push: []string{"main:models/x"}, hints: 1, words: []string{"models.layout"}, after: sameFiles("models", "main"),
+	},
+	{
+		name: "team by policy", config: []string{"models.layout", "team"},
+		push: []string{"main:models"}, hints: 1, words: []string{"models.layout"}, after: sameFiles("models/main", "main"),
+	},
+	{
+		name: "in the way of a governed ref", config: []string{"models.refs", "", "models.refs", "refs/heads/train"},
+		push: []string{"main:train", "main:train/x"}, words: []string{"it clashes with"}, hints: 1, after: sameFiles("train", "main"),
+	},
+	{
+		name: "odd name", push: []string{"main:models/a'b$(touch${IFS}pwned)"}, hints: 1, words: []string{"misread"},
+		after: sameFiles("models/a-b--touch--IFS-pwned", "main"),
+	},
+	{
+		name: "source required", config: []string{"models.source", "require"},
+		push: []string{"main:models"}, again: []string{"main:models"}, hints: 1, words: []string{"git push origin main", "models.source"},
+	},
+	{
+		name: "notes of the runner",
+		setup: func(s *site) {
+			s.server("fetch", "-q", s.work, "main:refs/notes/models")
+			s.commit("second")
+			s.git(s.work, "update-ref", "refs/notes/models", "main")
+		},
+		push: []string{"refs/notes/models"}, again: []string{"refs/notes/models"}, hints: 1, words: []string{"these are written by the runner"},
+	},
+	{name: "forged outcome", push: []string{"main:refs/tags/trained/x"}, words: []string{"these are written by the"}},
+	{name: "control ref", push: []string{"main:refs/run/cancel"}, words: []string{"this version has no run/cancel", "on the server: git models cancel"}},
+	{name: "mixed refs", setup: func(s *site) { seeded(s); s.commit("third") },
+		push: []string{"main", "main:topic", ":models", "main:refs/notes/models"}, hints: 1, again: []string{"main:models"},
+		words: []string{"refused refs/heads/models:", "refused refs/notes/models:"}},
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	for _, c := range refusedCases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, append([]string{"models.validate", "off"}, c.config...)...)
+			if c.setup != nil {
+				c.setup(s)
+			}
+			before := s.refs()
+			if c.plain {
+				// The client's git refuses a plain push itself, in its own words.
+				status, out := s.push(c.push...)
+				if status == 0 || ours(out) != "" || !strings.Contains(out, "rejected") {
+					t.Errorf("plain push: status %d\n%s", status, out)
+				}
+			}
+			status, out := s.push(append([]string{"--force"}, c.push...)...)
+			if status == 0 {
+				t.Fatalf("the push was accepted:\n%s", out)
+			}
+			words := ours(out)
+			for _, w := range append(c.words, "git-models: refused", "git-models: nothing moved") {
+				if !strings.Contains(words, w) {
+					t.Errorf("no %q in\n%s", w, words)
+				}
+			}
+			if s.refs() != before {
+				t.Errorf("refs moved:\n%s\nwere\n%s", s.refs(), before)
+			}
+			if n := len(hints(out)); n != c.hints {
+				t.Errorf("%d hints, want %d:\n%s", n, c.hints, words)
+			}
+			for _, command := range hints(out) {
+				tryHint(t, s, c, command)
+			}
+		})
+	}
+}
+
+// tryHint pastes a hint into a copy of the clone and pushes again.
+func tryHint(t *testing.T, s *site, c refusedCase, command string) {
+	t.Helper()
+	s = s.copy()
+	status, out := s.try(s.work, "sh", "-c", command)
+	if status != 0 {
+		t.Errorf("hint %s: status %d\n%s", command, status, out)
+		return
+	}
+	if c.again != nil {
+		if status, out = s.push(c.again...); status != 0 {
+			t.Errorf("after hint %s: push %s: status %d\n%s", command, strings.Join(c.again, " "), status, out)
+			return
+		}
+	}
+	if strings.Contains(ours(out), "refused") {
+		t.Errorf("after hint %s:\n%s", command, out)
+	}
+	if c.after != nil {
+		c.after(t, s)
+	}
+}
+
+func (s *site) spooled() []spool.Entry {
+	s.t.Helper()
+	entries, err := spool.Entries(s.path("state"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return entries
+}
+
+func TestAccepted(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	out := ours(s.pushed("main:models"))
+	tip := s.git(s.work, "rev-parse", "main")
+	for _, w := range []string{
+		"git-models: accepted " + tip[:7] + " on models: it runs\n",
+		"warning: " + tip[:7] + " is on no source branch", "git-models: hint: git push origin main\n",
+		"no runner is answering.", "Nothing is lost.", "on the server: git models --home " + s.path("state") + " runner\n",
+		`git fetch origin "+refs/notes/models*:refs/notes/models*"`, "git models show " + tip[:7],
+	} {
+		if !strings.Contains(out, w) {
+			t.Errorf("no %q in\n%s", w, out)
+		}
+	}
+	for line := range strings.Lines(out) {
+		if len(line) > 71 && !strings.Contains(line, "git models") && !strings.Contains(line, "git fetch") {
+			t.Errorf("%d columns: %s", len(line)-1, line)
+		}
+	}
+	entries := s.spooled()
+	if len(entries) != 1 || entries[0].Err != nil {
+		t.Fatalf("spool: %+v", entries)
+	}
+	p := entries[0].Push
+	if resolved, err := filepath.EvalSymlinks(s.path("server.git")); err != nil || p.Repository != resolved {
+		t.Errorf("repository %s, want %s (%v)", p.Repository, resolved, err)
+	}
+	if string(p.Updates[0].New) != tip || !p.Updates[0].Creates() || p.Pusher.Name == "" || p.Protocol != "path" {
+		t.Errorf("push %+v", p)
+	}
+
+	// Once published, nobody is warned any more.
+	s.pushed("main")
+	s.commit("second")
+	s.commit("third")
+	s.pushed("main")
+	if out := ours(s.pushed("main:models")); !strings.Contains(out, "2 commits, the last one runs") || strings.Contains(out, "warning") {
+		t.Errorf("receipt:\n%s", out)
+	}
+	if out := ours(s.pushed("main:topic", "main:refs/tags/v1")); out != "" {
+		t.Errorf("ungoverned refs: our words\n%s", out)
+	}
+	if out := ours(s.pushed(":topic")); out != "" {
+		t.Errorf("delete of an ungoverned ref: our words\n%s", out)
+	}
+	if n := len(s.spooled()); n != 2 {
+		t.Errorf("%d spool files, want 2", n)
+	}
+}
+
+// A pack, loose objects, an alternate, SHA-256 and replace refs: the gate sees
+// the same history.
+func TestQuarantine(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "models.validate", "off")
+	s.pushed("main:models")
+	var script bytes.Buffer
+	tip := s.git(s.work, "rev-parse", "main")
+	for i := range 150 {
+		fmt.Fprintf(&script, "commit refs/heads/main\ncommitter A <a@example.com> %d +0000\ndata 1\nx\n", 1700000000+i)
+		if i == 0 {
+			fmt.Fprintf(&script, "from %s\n", tip)
+		}
+		fmt.Fprintf(&script, "M 100644 inline src/n\ndata %d\n%d\n", len(fmt.Sprint(i)), i)
+	}
+	cmd := s.command(s.work, "git", "fast-import", "--quiet")
+	cmd.Stdin = &script
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("fast-import: %v\n%s", err, out)
+	}
+	if out := ours(s.pushed("main:models")); !strings.Contains(out, "150 commits, the last one runs") {
+		t.Errorf("receipt:\n%s", out)
+	}
+	// A replaced object must not make a rewind look like a step forward.
+	s.server("update-ref", "refs/replace/"+s.git(s.work, "rev-parse", "main~5"), s.git(s.work, "rev-parse", "main"))
+	if status, out := s.push("--force", "main~5:models"); status == 0 || !strings.Contains(out, "never rewound") {
+		t.Errorf("status %d\n%s", status, out)
+	}
+}
+
+func TestSHA256(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "models.validate", "off")
+	for _, dir := range []string{"server.git", "work"} {
+		if err := os.RemoveAll(s.path(dir, "objects")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.RemoveAll(s.path("work")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(s.path("server.git", "hooks"), s.path("hooks")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(s.path("server.git")); err != nil {
+		t.Fatal(err)
+	}
+	s.git(s.dir, "init", "-q", "--bare", "--template=", "--object-format=sha256", "-b", "main", "server.git")
+	if err := os.Rename(s.path("hooks"), s.path("server.git", "hooks")); err != nil {
+		t.Fatal(err)
+	}
+	s.set("models.home", s.path("state"))
+	s.set("models.validate", "off")
+	s.git(s.dir, "init", "-q", "-b", "main", "--object-format=sha256", "work")
+	s.git(s.work, "remote", "add", "origin", "../server.git")
+	s.commit("first")
+	s.pushed("main:models")
+	s.git(s.work, "commit", "-q", "--amend", "-m", "again")
+	if status, out := s.push("--force", "main:models"); status == 0 || len(hints(out)) != 1 {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	if e := s.spooled(); len(e) != 1 || e[0].Err != nil {
+		t.Errorf("spool: %+v", e)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "models.validate", "off")
+	option := func(args ...string) (int, string) {
+		t.Helper()
+		return s.try(s.work, "git", append([]string{"push"}, args...)...)
+	}
+	for _, o := range []string{"plan", "follow", "priority=3", "each", "again", "models.again", "skpi", "models.x", "SKIP"} {
+		if status, out := option("-o", o, "origin", "main:models"); status == 0 || !strings.Contains(out, "git-models: refused -o "+o) {
+			t.Errorf("-o %s: status %d\n%s", o, status, out)
+		}
+	}
+	if status, out := option("-o", "plan", "-o", "skpi", "origin", "main"); status != 0 || ours(out) != "" {
+		t.Errorf("without a governed ref: status %d\n%s", status, out)
+	}
+	if status, out := option("-o", "ci.skip", "-o", "skip", "origin", "main:models"); status != 0 || !strings.Contains(out, "on models: skipped as asked") {
+		t.Errorf("-o skip: status %d\n%s", status, out)
+	}
+	if e := s.spooled(); len(e) != 1 || strings.Join(e[0].Push.Options, " ") != "ci.skip skip" {
+		t.Errorf("spool: %+v", e)
+	}
+}
+
+// A stranger's hooks that were here first see what git gave us, and may refuse.
+func TestChained(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "models.validate", "off")
+	stranger := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(s.path("server.git", "hooks", name+".before-git-models"), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stranger("pre-receive", "while read old new ref; do echo pre $ref $GIT_DIR; case $ref in */forbidden) exit 3;; esac; done\n")
+	stranger("post-receive", "while read old new ref; do echo post $ref; done; ls "+s.path("state/spool/new")+"\n")
+	out := s.pushed("main:models", "main:topic")
+	for _, w := range []string{"pre refs/heads/models .", "pre refs/heads/topic", "post refs/heads/models", "git-models: accepted", ".json"} {
+		if !strings.Contains(out, w) {
+			t.Errorf("no %q in\n%s", w, out)
+		}
+	}
+	if strings.Index(out, "post refs/heads/models") > strings.Index(out, "git-models: accepted") {
+		t.Errorf("the receipt is not the last word:\n%s", out)
+	}
+	if status, _ := s.push("main:forbidden"); status == 0 {
+		t.Error("the stranger's refusal did not count")
+	}
+	s.commit("second")
+	if status, _ := s.push("main:models", "main:forbidden"); status == 0 {
+		t.Error("the stranger's refusal did not count beside a governed ref")
+	}
+}
+
+// Whatever is wrong with the gate itself refuses the push, in one line.
+func TestFailsClosed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.pushed("main:models")
+	s.commit("second")
+	before := s.refs()
+	s.set("models.validate", "perhaps")
+	status, out := s.push("main:models")
+	words := ours(out)
+	if status == 0 || strings.Count(words, "\n") != 1 || !strings.HasPrefix(words, "git-models: refused, nothing moved") {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	if s.refs() != before {
+		t.Error("a ref moved")
+	}
+	id := regexp.MustCompile(`id ([0-9a-f]{12})`).FindStringSubmatch(words)
+	log, err := os.ReadFile(s.path("state", "log", "hooks.log"))
+	if err != nil || id == nil || !strings.Contains(string(log), id[1]) || !strings.Contains(string(log), "perhaps") {
+		t.Errorf("log %q (%v) for %s", log, err, words)
+	}
+	s.server("config", "--unset-all", "models.validate")
+
+	// Lines that git would never write.
+	tip, zero := s.git(s.work, "rev-parse", "main~1"), strings.Repeat("0", 40)
+	for name, input := range map[string]string{
+		"empty":        "",
+		"no end":       zero + " " + tip + " refs/heads/models",
+		"twice":        tip + " " + zero + " refs/heads/models\n" + zero + " " + tip + " refs/heads/models\n",
+		"fields":       zero + " " + tip + " refs/heads/a b\n",
+		"short id":     zero[:39] + " " + tip + " refs/heads/a\n",
+		"sha256":       strings.Repeat("0", 64) + " " + strings.Repeat("1", 64) + " refs/heads/a\n",
+		"not a ref":    zero + " " + tip + " HEAD\n",
+		"other tree":   zero + " " + tip + " main-worktree/refs/heads/models\n",
+		"CR":           zero + " " + tip + " refs/heads/a\r\n",
+		"no object":    zero + " " + strings.Repeat("1", 40) + " refs/heads/models\n",
+		"no old":       strings.Repeat("1", 40) + " " + tip + " refs/heads/models\n",
+		"empty line":   "\n" + zero + " " + tip + " refs/heads/a\n",
+		"no repo line": strings.Repeat("x", 10000) + "\n",
+	} {
+		cmd := s.command(s.path("server.git"), filepath.Join(bin, "pre-receive"))
+		cmd.Env = append(cmd.Env, "GIT_DIR=.")
+		cmd.Stdin = strings.NewReader(input)
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.HasPrefix(string(out), "git-models: refused") || strings.Count(string(out), "\n") != 1 {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+	cmd := s.command(s.path("server.git"), filepath.Join(bin, "post-receive"))
+	cmd.Env = append(cmd.Env, "GIT_DIR=.")
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("post-receive without lines: %v\n%s", err, out)
+	}
+	// Nor is a push judged in what is no repository.
+	cmd = s.command(s.dir, filepath.Join(bin, "pre-receive"))
+	cmd.Env = append(cmd.Env, "GIT_DIR=.")
+	cmd.Stdin = strings.NewReader(zero + " " + tip + " refs/heads/a\n")
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "refused") {
+		t.Errorf("no repository: %v\n%s", err, out)
+	}
+}
+
+// When the spool cannot be written the push stands, and the pusher is told so.
+func TestSpoolUnwritable(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "models.validate", "off")
+	if err := os.WriteFile(s.path("state", "spool"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := ours(s.pushed("main:models"))
+	if !strings.Contains(out, "accepted, but it could not be recorded") || !strings.Contains(out, "Nothing is lost") || !strings.Contains(out, "hooks.log: ") {
+		t.Errorf("words:\n%s", out)
+	}
+	if log, err := os.ReadFile(s.path("state", "log", "hooks.log")); err != nil || !strings.Contains(string(log), "spool") {
+		t.Errorf("log %q (%v)", log, err)
+	}
+}
+
+// A started runner holds nothing of the push, whatever descriptors were open,
+// and sees nothing of its environment.
+func TestAutostart(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "models.validate", "off", "models.autostart", "true")
+	mine := t.TempDir()
+	for _, name := range []string{"pre-receive", "post-receive"} {
+		hook := s.path("server.git", "hooks", name)
+		if err := os.Remove(hook); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Link(filepath.Join(bin, name), filepath.Join(mine, name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(filepath.Join(mine, name), hook); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fifo := s.path("started")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The stand-in for the runner tells what it got, after the push is over.
+	runner := "#!/bin/sh\nread go < " + fifo + "\n{ echo \"$@\"; pwd; ls -l /proc/self/fd; env; ps -o sid= -o pid= -p $$; } > " + s.path("told.tmp") +
+		"\nmv " + s.path("told.tmp") + " " + s.path("told") + "\necho done > " + fifo + "\n"
+	if err := os.WriteFile(filepath.Join(mine, "git-models"), []byte(runner), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	wrapper := s.path("receive-pack")
+	if err := os.WriteFile(wrapper, []byte("#!/bin/bash\nexec 9>&2 251>&1\nexport HTTP_AUTHORIZATION=secret GIT_X=1\nexec git-receive-pack \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// The push returns although the runner has not even begun.
+	out := ours(s.pushed("--receive-pack="+wrapper, "main:models"))
+	if !strings.Contains(out, "one was started") {
+		t.Errorf("receipt:\n%s", out)
+	}
+	if err := os.WriteFile(fifo, []byte("go\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.ReadFile(fifo); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(s.path("told"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := string(b)
+	if !strings.HasPrefix(told, "--home "+s.path("state")+" runner --until-idle --detached\n/\n") {
+		t.Errorf("arguments and folder:\n%s", told)
+	}
+	for _, bad := range []string{"secret", "GIT_", "pipe:", "socket:", "server.git"} {
+		if strings.Contains(told, bad) {
+			t.Errorf("the runner has %q:\n%s", bad, told)
+		}
+	}
+	if last := strings.Fields(told); last[len(last)-1] != last[len(last)-2] {
+		t.Errorf("the runner has no session of its own:\n%s", told)
+	}
+}
+
+func TestButtonAndWiki(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "models.validate", "off")
+	s.pushed("main", "main:models")
+	s.git(s.work, "checkout", "-qb", "feature")
+	s.commit("work")
+	s.pushed("feature")
+	s.git(s.work, "checkout", "-q", "main")
+	s.git(s.work, "merge", "-q", "--no-ff", "feature")
+	withEnv := func(s *site, env []string, args ...string) (int, string) {
+		t.Helper()
+		cmd := s.command(s.work, "git", append([]string{"push"}, args...)...)
+		cmd.Env = append(cmd.Env, env...)
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		return cmd.ProcessState.ExitCode(), string(out)
+	}
+	for _, env := range [][]string{{"GITEA_PR_ID=7"}, {"GITEA_PUSH_TRIGGER=pr-merge-to-base"}, {"GL_PROTOCOL=web"}} {
+		status, out := withEnv(s, env, "origin", "main:models")
+		if status == 0 || len(hints(out)) != 1 {
+			t.Fatalf("%v: status %d\n%s", env, status, out)
+		}
+		c := s.copy()
+		if status, out := c.try(c.work, "sh", "-c", hints(out)[0]); status != 0 || !strings.Contains(out, "git-models: accepted") {
+			t.Errorf("%v: hint %s: status %d\n%s", env, hints(out)[0], status, out)
+		}
+	}
+	if status, out := withEnv(s, []string{"GITEA_REPO_IS_WIKI=true"}, "--force", "origin", ":models"); status != 0 || ours(out) != "" {
+		t.Errorf("wiki: status %d\n%s", status, out)
+	}
+}
+
+// TestPusher finds who pushed in whichever variable is there.
+func TestPusher(t *testing.T) {
+	t.Parallel()
+	for _, key := range []string{"GITEA_PUSHER_NAME", "GL_USERNAME", "GL_USER", "REMOTE_USER"} {
+		s := newSite(t, "models.validate", "off")
+		cmd := s.command(s.work, "git", "push", "origin", "main:models")
+		cmd.Env = append(cmd.Env, key+"=eve\x1b[31m")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		e := s.spooled()
+		if len(e) != 1 || e[0].Push.Pusher.Name != `eve\x1b[31m` || e[0].Push.Pusher.Via != key {
+			t.Errorf("%s: %+v", key, e)
+		}
+	}
+}
+
+// The hooks stay small, and far from what makes a process start slowly.
+func TestWeight(t *testing.T) {
+	t.Parallel()
+	for name, limit := range map[string]int64{"pre-receive": 8 << 20, "post-receive": 4 << 20} {
+		info, err := os.Stat(filepath.Join(bin, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Size() > limit {
+			t.Errorf("%s has %d bytes, the bound is %d", name, info.Size(), limit)
+		}
+		out, err := exec.Command("go", "list", "-deps", "./"+name).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		banned := []string{"database/sql", "modernc.org/", "github.com/urfave/", "net/http", "github.com/aws/", "text/template", "html/template", "github.com/pressly/"}
+		if name == "post-receive" {
+			banned = append(banned, "go.yaml.in/", "gopkg.in/yaml", "git-models/pkg/plan", "git-models/pkg/pipeline")
+		} else {
+			banned = append(banned, "git-models/pkg/wire", "git-models/pkg/spool")
+		}
+		for dep := range strings.Lines(string(out)) {
+			for _, b := range banned {
+				if strings.Contains(dep, b) {
+					t.Errorf("%s links %s", name, strings.TrimSpace(dep))
+				}
+			}
+		}
+	}
+}
