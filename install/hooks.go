@@ -79,9 +79,18 @@ func (s *session) planHooks(dir string, installed *record, problems *Problems) [
 			steps = append(steps, link)
 		case hookStranger:
 			aside := path + asideSuffix
-			if _, err := os.Lstat(aside); !errors.Is(err, fs.ErrNotExist) {
+			kept, second, err := keptAside(path, aside)
+			if err != nil {
+				problems.addError(err)
+				continue
+			}
+			if second {
 				problems.add(fmt.Sprintf("there are two hooks to keep, %s and %s", shown(path), shown(aside)),
 					"mv "+quote(aside)+" "+quote(aside+".old"))
+				continue
+			}
+			if kept {
+				steps = append(steps, link) // an installation broke off right here
 				continue
 			}
 			steps = append(steps, step{
@@ -108,20 +117,21 @@ func planUnhook(dir string, installed *record) (steps []step, notes []string, er
 		if err != nil {
 			return nil, nil, err
 		}
-		_, asideErr := os.Lstat(aside)
-		kept := asideErr == nil
-		if asideErr != nil && !errors.Is(asideErr, fs.ErrNotExist) {
-			return nil, nil, asideErr
+		same, other, err := keptAside(path, aside)
+		if err != nil {
+			return nil, nil, err
 		}
 		ours := state == hookCurrent || state == hookOurs
 		switch {
-		case kept && (ours || state == hookAbsent):
+		case same:
+			steps = append(steps, step{says: "hook " + name + " is as it was", do: func(context.Context) error { return os.Remove(aside) }})
+		case other && (ours || state == hookAbsent):
 			steps = append(steps, step{says: "hook " + name + " is again the one that was there", do: func(context.Context) error {
 				return os.Rename(aside, path)
 			}})
 		case ours:
 			steps = append(steps, step{says: "removed hook " + name, do: func(context.Context) error { return os.Remove(path) }})
-		case kept:
+		case other:
 			notes = append(notes, fmt.Sprintf("note: hook %s was replaced since and stays; the one before it is %s", name, shown(aside)))
 		}
 	}
@@ -131,7 +141,10 @@ func planUnhook(dir string, installed *record) (steps []step, notes []string, er
 // placeLink makes path a symbolic link to target in one stroke: a push at this
 // moment finds either what was there or ours.
 func placeLink(target, path string) error {
-	temp := fmt.Sprintf("%s.%d.tmp", path, os.Getpid())
+	temp := path + ".git-models.tmp"
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	if err := os.Symlink(target, temp); err != nil {
 		return err
 	}
@@ -148,6 +161,23 @@ func keep(path, aside string) error {
 		return os.Rename(path, aside)
 	}
 	return nil
+}
+
+// keptAside looks at the file that keeps a stranger's hook: it is the very hook
+// at path under its second name, or another file, or neither when there is none.
+func keptAside(path, aside string) (same, other bool, err error) {
+	kept, err := os.Lstat(aside)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, false, nil
+	} else if err != nil {
+		return false, false, err
+	}
+	hook, err := os.Lstat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, false, err
+	}
+	same = err == nil && os.SameFile(kept, hook)
+	return same, !same, nil
 }
 
 // hooksFolder is where git looks for the hooks of the repository at gitDir. A

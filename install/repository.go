@@ -101,9 +101,15 @@ func (s *session) planRepository(ctx context.Context, t *target, autostart bool,
 	rec := record{Version: recordVersion, Home: s.Home}
 	if t.installed != nil {
 		rec.Settings = append(rec.Settings, t.installed.Settings...)
+		rec.MadeHooks = t.installed.MadeHooks
 	}
 	settings := planSettings(t.repo, t.own, s.settings(t.policy, autostart), &rec)
-	if t.installed == nil || len(settings) > 0 {
+	_, err = os.Stat(t.hooks)
+	noHooks := errors.Is(err, fs.ErrNotExist)
+	if noHooks {
+		rec.MadeHooks = t.hooks
+	}
+	if t.installed == nil || noHooks || len(settings) > 0 {
 		c.steps = append(c.steps, step{do: func(context.Context) error { return rec.write(dir) }})
 	}
 	c.steps = append(c.steps, settings...)
@@ -117,6 +123,9 @@ func (s *session) planRepository(ctx context.Context, t *target, autostart bool,
 	if !known {
 		c.steps = append(c.steps, s.register(t, tips(t.policy, refs)))
 	}
+	if noHooks {
+		c.steps = append(c.steps, step{do: func(context.Context) error { return os.MkdirAll(t.hooks, 0o777) }})
+	}
 	c.steps = append(c.steps, s.planHooks(t.hooks, t.installed, problems)...)
 	c.notes = append(c.notes, engineNote(t.policy)...)
 	return c, nil
@@ -124,7 +133,7 @@ func (s *session) planRepository(ctx context.Context, t *target, autostart bool,
 
 func (s *session) register(t *target, tips []gitmodels.Tip) step {
 	dir := t.repo.Dir()
-	name := strings.TrimSuffix(filepath.Base(dir), ".git")
+	name := repositoryName(dir)
 	says := "registered"
 	if n := len(tips); n == 1 {
 		says += fmt.Sprintf("; what %s holds now does not run by itself", tips[0].Ref.Short())
@@ -139,6 +148,23 @@ func (s *session) register(t *target, tips []gitmodels.Tip) step {
 		_, _, err = l.Register(ctx, dir, name, tips)
 		return err
 	}}
+}
+
+// repositoryName is what the repository at dir is called in listings and in the
+// store: the last part of its path, with a dash for what is not plain there. The
+// ledger makes it unique.
+func repositoryName(dir string) string {
+	name := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r) {
+			return r
+		}
+		return '-'
+	}, strings.TrimSuffix(filepath.Base(dir), ".git"))
+	name = strings.TrimLeft(name, ".-")
+	if name == "" {
+		return "repository"
+	}
+	return name[:min(len(name), 100)]
 }
 
 // tips are the governed refs as they stand.
@@ -353,6 +379,17 @@ func shared(entries []gitmodels.ConfigEntry) bool {
 	return yes
 }
 
+// removeIfEmpty removes a folder that nobody has put anything into.
+func removeIfEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) > 0 {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return os.Remove(dir)
+}
+
 // planUninstall undoes planInstall.
 func (s *session) planUninstall(ctx context.Context, paths []string) ([]chapter, error) {
 	var problems Problems
@@ -416,7 +453,14 @@ func (s *session) planRemoval(ctx context.Context, path string) (chapter, error)
 		return c, nil
 	}
 	restore, notes := planRestore(repo, ownEntries(dir, entries), installed)
-	c.steps = append(append(c.steps, restore...), step{do: func(context.Context) error { return removeRecord(dir) }})
+	c.steps = append(append(c.steps, restore...), step{do: func(context.Context) error {
+		if installed.MadeHooks != "" {
+			if err := removeIfEmpty(installed.MadeHooks); err != nil {
+				return err
+			}
+		}
+		return removeRecord(dir)
+	}})
 	c.notes = append(c.notes, notes...)
 	return c, nil
 }
