@@ -73,7 +73,10 @@ func baseArgs(extra []string, network bool, hide []string) []string {
 			args = append(args, "--ro-bind-try", file, file)
 		}
 	}
-	args = append(args, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/shm")
+	// Read-only all of it: a runner that is root owns /proc/sys and
+	// /proc/sysrq-trigger even without capabilities, and bubblewrap covers them
+	// only when access(2) finds their folder writable.
+	args = append(args, "--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--tmpfs", "/dev/shm")
 	if devices, err := filepath.Glob("/dev/nvidia*"); err == nil {
 		for _, d := range devices {
 			args = append(args, "--dev-bind-try", d, d)
