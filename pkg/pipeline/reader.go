@@ -195,7 +195,10 @@ func CheckPath(p string) (problem, suggestion string) {
 		case segment == "..":
 			return "leaves the repository with ..", ""
 		case segment == "." || segment == "":
-			return "holds an empty part or a .", "write " + gitmodels.Printable(cleanPath(p), 80)
+			if clean := cleanPath(p); clean != "" {
+				return "holds an empty part or a .", "write " + gitmodels.Printable(clean, 80)
+			}
+			return "holds an empty part or a .", "name a folder below the root"
 		case strings.EqualFold(segment, ".git"):
 			return "goes through .git, which no commit holds", ""
 		}
