@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
@@ -71,10 +72,10 @@ func (r *Repo) ConfigGet(ctx context.Context, key string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch res.code {
-	case 0:
+	switch {
+	case res.code == 0:
 		return strings.Split(strings.TrimSuffix(string(res.out), "\x00"), "\x00"), nil
-	case 1:
+	case res.code == 1 && !complains(res.stderr):
 		return nil, nil
 	}
 	return nil, res.failure()
@@ -114,7 +115,7 @@ func (r *Repo) configWrite(ctx context.Context, key string, args ...string) erro
 		switch {
 		case err != nil:
 			return false, err
-		case res.code == 0, res.code == 5 && strings.HasSuffix(args[0], "value"), res.code == 5 && args[0] == "--unset-all":
+		case res.code == 0, res.code == 5 && slices.Contains(args, "--unset-all"):
 			return false, nil // 5: there was nothing to unset
 		}
 		return strings.Contains(res.stderr, "could not lock"), res.failure()
@@ -127,5 +128,12 @@ func (r *Repo) config(ctx context.Context, key string, args ...string) (result, 
 		return result{}, &gitmodels.Error{Kind: gitmodels.Invalid, Op: "git config",
 			Message: fmt.Sprintf("%q is no configuration key", gitmodels.Printable(key, 100))}
 	}
-	return run(ctx, r.call(append([]string{"config", "--local"}, args...)...))
+	res, err := run(ctx, r.call(append([]string{"config", "--local"}, args...)...))
+	if err == nil && strings.Contains(res.stderr, "error: invalid key") {
+		failure := res.failure()
+		failure.Kind = gitmodels.Invalid
+		failure.Message = fmt.Sprintf("%q is no configuration key", gitmodels.Printable(key, 100))
+		return res, failure
+	}
+	return res, err
 }

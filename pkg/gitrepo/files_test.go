@@ -1,6 +1,7 @@
 package gitrepo
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -61,7 +62,7 @@ func TestFiles(t *testing.T) {
 				setRef(t, r, "refs/heads/main", id)
 				gitIn(t, r.Dir(), "-c", "protocol.file.allow=always", "repack", "-q", "-a", "-d")
 			}
-			if diff := cmp.Diff(wanted, must(r.Files(ctx, id, paths))(t)); diff != "" {
+			if diff := cmp.Diff(wanted, must(r.Files(ctx, id, paths))(t), cmp.Comparer(bytes.Equal)); diff != "" {
 				t.Errorf("%s: %s", state, diff)
 			}
 		}

@@ -152,6 +152,19 @@ func (c call) name() string {
 	return name
 }
 
+// Version is git's own version, such as 2.39.5.
+func Version(ctx context.Context) (string, error) {
+	res, err := run(ctx, call{args: []string{"version"}})
+	if err != nil {
+		return "", err
+	}
+	version, ok := strings.CutPrefix(strings.TrimSpace(string(res.out)), "git version ")
+	if res.code != 0 || !ok {
+		return "", res.unexpected()
+	}
+	return version, nil
+}
+
 // result is how a child ended that did start.
 type result struct {
 	call   call

@@ -63,11 +63,26 @@ func (r *Repo) ObjectType(ctx context.Context, id gitmodels.CommitID) (string, e
 
 // Peel resolves rev, whatever git understands by it, to a commit. It is for
 // words that a person typed: Kind NotFound when nothing is named so, Invalid
-// when it is ambiguous or no revision at all.
+// when it is ambiguous or no revision at all. As in git, a branch or tag comes
+// before an abbreviated id of the same letters. A name that begins with refs/
+// is that ref and no other.
 func (r *Repo) Peel(ctx context.Context, rev string) (gitmodels.CommitID, error) {
 	shown := gitmodels.Printable(rev, 80)
 	if rev == "" || rev[0] == '-' || strings.ContainsFunc(rev, func(c rune) bool { return c < 0x20 || c == 0x7f }) {
 		return "", &gitmodels.Error{Kind: gitmodels.Invalid, Op: "resolve revision", Message: fmt.Sprintf("%q is no revision", shown)}
+	}
+	notFound := &gitmodels.Error{Kind: gitmodels.NotFound, Op: "resolve revision",
+		Message: fmt.Sprintf("%s names no commit of this repository", shown)}
+	if strings.HasPrefix(rev, "refs/") {
+		end := strings.IndexAny(rev+"^", "^~:@")
+		id, err := r.tip(ctx, gitmodels.RefName(rev[:end]))
+		if err != nil {
+			return "", err
+		}
+		if id == "" {
+			return "", notFound
+		}
+		rev = string(id) + rev[end:]
 	}
 	res, err := run(ctx, r.call("rev-parse", "--verify", rev+"^{commit}"))
 	if err != nil {
@@ -85,7 +100,8 @@ func (r *Repo) Peel(ctx context.Context, rev string) (gitmodels.CommitID, error)
 	case strings.Contains(res.stderr, "is ambiguous"):
 		failure.Kind, failure.Message = gitmodels.Invalid, fmt.Sprintf("%s is ambiguous: several objects begin so", shown)
 	case strings.Contains(res.stderr, "Needed a single revision") && !unreadable(res.stderr):
-		failure.Kind, failure.Message = gitmodels.NotFound, fmt.Sprintf("%s names no commit of this repository", shown)
+		notFound.Err = failure.Err
+		return "", notFound
 	}
 	return "", failure
 }

@@ -74,6 +74,13 @@ func TestHistory(t *testing.T) {
 		if got := must(r.Peel(ctx, string(m[:12])))(t); got != m {
 			t.Errorf("Peel(prefix) = %s", got)
 		}
+		for rev, want := range map[string]gitmodels.CommitID{
+			"refs/heads/main": m, "refs/heads/main~1": b, "refs/heads/main^2": c, "refs/tags/v1": b, "refs/tags/v1^{commit}": b, "main^2": c,
+		} {
+			if got := must(r.Peel(ctx, rev))(t); got != want {
+				t.Errorf("Peel(%s) = %s, want %s", rev, got, want)
+			}
+		}
 		want := []string{"f", "gone", "new/deep", "odd\n\"name"}
 		if diff := cmp.Diff(want, must(r.ChangedPaths(ctx, a, b))(t)); diff != "" {
 			t.Errorf("ChangedPaths(a, b): %s", diff)
@@ -168,6 +175,9 @@ func TestCommitInfo(t *testing.T) {
 			equalTimes := cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })
 			if diff := cmp.Diff(tc.want, got, equalTimes); diff != "" {
 				t.Error(diff)
+			}
+			if subject := gitIn(t, r.Dir(), "log", "-1", "--format=%s", "--no-walk", string(id)); strings.TrimSpace(subject) != got.Subject {
+				t.Errorf("subject %q, git says %q", got.Subject, subject)
 			}
 		})
 	}

@@ -40,7 +40,7 @@ func (r *Repo) WriteNote(ctx context.Context, notesRef gitmodels.RefName, commit
 			return false, err
 		}
 		if tip != "" {
-			old, ok, err := r.note(ctx, string(tip), commit)
+			old, ok, err := r.note(ctx, tip, commit)
 			if err != nil || ok && old == text {
 				return false, err
 			}
@@ -53,24 +53,22 @@ func (r *Repo) WriteNote(ctx context.Context, notesRef gitmodels.RefName, commit
 
 // ReadNote is the note of a commit; false when there is none.
 func (r *Repo) ReadNote(ctx context.Context, notesRef gitmodels.RefName, commit gitmodels.CommitID) (string, bool, error) {
-	if err := checkRef(notesRef); err != nil {
-		return "", false, err
-	}
 	if err := r.checkID(commit); err != nil {
 		return "", false, err
 	}
-	return r.note(ctx, string(notesRef), commit)
+	tip, err := r.tip(ctx, notesRef)
+	if err != nil || tip == "" {
+		return "", false, err
+	}
+	return r.note(ctx, tip, commit)
 }
 
-// note looks the commit up in the notes tree of tip: a file named after it,
+// note looks the commit up in the notes tree of the commit tip: a file named after it,
 // below any number of folders of two digits each.
-func (r *Repo) note(ctx context.Context, tip string, commit gitmodels.CommitID) (string, bool, error) {
+func (r *Repo) note(ctx context.Context, tip, commit gitmodels.CommitID) (string, bool, error) {
 	objs := r.objects(ctx)
 	defer objs.close()
-	entries, err := objs.tree(tip + "^{tree}")
-	if gitmodels.KindOf(err) == gitmodels.NotFound {
-		return "", false, nil
-	}
+	entries, err := objs.tree(string(tip) + "^{tree}")
 	rest := string(commit)
 	for err == nil {
 		if e, ok, err := find(entries, rest); err != nil {
@@ -92,18 +90,13 @@ func (r *Repo) note(ctx context.Context, tip string, commit gitmodels.CommitID) 
 // Notes lists every note of the ref, sorted by commit; none when the ref does
 // not exist.
 func (r *Repo) Notes(ctx context.Context, notesRef gitmodels.RefName) ([]Note, error) {
-	if err := checkRef(notesRef); err != nil {
+	tip, err := r.tip(ctx, notesRef)
+	if err != nil || tip == "" {
 		return nil, err
 	}
 	objs := r.objects(ctx)
 	defer objs.close()
-	root := string(notesRef) + "^{tree}"
-	if _, err := objs.tree(root); gitmodels.KindOf(err) == gitmodels.NotFound {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
-	}
-	return objs.notes(nil, root, "", r.idLength)
+	return objs.notes(nil, string(tip)+"^{tree}", "", r.idLength)
 }
 
 func (o *objects) notes(notes []Note, tree, prefix string, idLength int) ([]Note, error) {
@@ -133,6 +126,6 @@ func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
 
 // text reads a blob, or as much of it as a note may have.
 func (o *objects) text(id string) (string, error) {
-	obj, err := o.want(id, "blob", MaxNote)
-	return string(obj.data), err
+	data, err := o.head(id, MaxNote)
+	return string(data), err
 }

@@ -105,6 +105,49 @@ func (o *objects) fail(cause error) error {
 // get reads the object that name stands for. Content beyond limit bytes is left
 // unread. errMissing is returned only when git says so without complaint.
 func (o *objects) get(name string, limit int64) (object, error) {
+	obj, err := o.announce(name)
+	if err != nil {
+		return obj, err
+	}
+	if obj.size > limit {
+		o.close()
+		return obj, nil
+	}
+	obj.data = make([]byte, obj.size)
+	if _, err := io.ReadFull(o.out, obj.data); err != nil {
+		return obj, o.fail(fmt.Errorf("read %s: %w", obj.id, err))
+	}
+	if _, err := o.out.Discard(1); err != nil { // the line feed behind it
+		return obj, o.fail(fmt.Errorf("read %s: %w", obj.id, err))
+	}
+	return obj, nil
+}
+
+// head reads at most the first limit bytes of a blob.
+func (o *objects) head(id string, limit int64) ([]byte, error) {
+	obj, err := o.announce(id)
+	if err != nil {
+		return nil, &gitmodels.Error{Op: "read blob " + id, Err: err}
+	}
+	if obj.kind != "blob" {
+		o.close()
+		return nil, &gitmodels.Error{Kind: gitmodels.Invalid, Op: "read object", Message: fmt.Sprintf("%s is a %s, want a blob", id, obj.kind)}
+	}
+	data := make([]byte, min(obj.size, limit))
+	if _, err = io.ReadFull(o.out, data); err == nil && obj.size <= limit {
+		_, err = o.out.Discard(1)
+	}
+	if err != nil {
+		return nil, o.fail(fmt.Errorf("read %s: %w", id, err))
+	}
+	if obj.size > limit {
+		o.close()
+	}
+	return data, nil
+}
+
+// announce asks for an object and reads what comes before its content.
+func (o *objects) announce(name string) (object, error) {
 	if o.cmd == nil {
 		if err := o.start(); err != nil {
 			return object{}, err
@@ -132,19 +175,7 @@ func (o *objects) get(name string, limit int64) (object, error) {
 	if err != nil || size < 0 {
 		return object{}, o.fail(fmt.Errorf("unexpected size %s", gitmodels.Printable(fields[2], 40)))
 	}
-	obj := object{id: fields[0], kind: fields[1], size: size}
-	if size > limit {
-		o.close()
-		return obj, nil
-	}
-	obj.data = make([]byte, size)
-	if _, err := io.ReadFull(o.out, obj.data); err != nil {
-		return object{}, o.fail(fmt.Errorf("read %s: %w", obj.id, err))
-	}
-	if _, err := o.out.Discard(1); err != nil {
-		return object{}, o.fail(fmt.Errorf("read %s: %w", obj.id, err))
-	}
-	return obj, nil
+	return object{id: fields[0], kind: fields[1], size: size}, nil
 }
 
 // want reads an object of one kind, whole.

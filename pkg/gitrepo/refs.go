@@ -35,6 +35,25 @@ func (r *Repo) Refs(ctx context.Context, prefixes ...string) ([]Ref, error) {
 	return refs, nil
 }
 
+// tip is what the ref of exactly this name points to, empty when there is none.
+// Git's own lookup would try refs/heads/refs/notes/models for a missing
+// refs/notes/models, and that branch anybody may push.
+func (r *Repo) tip(ctx context.Context, ref gitmodels.RefName) (gitmodels.CommitID, error) {
+	if err := checkRef(ref); err != nil {
+		return "", err
+	}
+	refs, err := r.Refs(ctx, string(ref))
+	if err != nil {
+		return "", err
+	}
+	for _, found := range refs {
+		if found.Name == ref {
+			return found.ID, nil
+		}
+	}
+	return "", nil
+}
+
 // RefsContaining lists the refs below the prefixes from which the commit id is
 // reachable.
 func (r *Repo) RefsContaining(ctx context.Context, id gitmodels.CommitID, prefixes ...string) ([]gitmodels.RefName, error) {

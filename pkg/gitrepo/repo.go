@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
@@ -39,7 +40,7 @@ func Open(dir string, opts ...Option) (*Repo, error) {
 	r := &Repo{dir: abs, common: abs}
 	if err := r.inspect(); err != nil {
 		kind := gitmodels.Internal
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotGit) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, errNotGit) {
 			kind = gitmodels.NotFound
 		}
 		return nil, &gitmodels.Error{

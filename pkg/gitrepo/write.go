@@ -42,23 +42,6 @@ func retry(ctx context.Context, op string, try func() (again bool, err error)) e
 // errMoved says that the ref moved between our look and our write.
 var errMoved = errors.New("the ref moved")
 
-// tip is what ref points to, "" when it does not exist.
-func (r *Repo) tip(ctx context.Context, ref gitmodels.RefName) (gitmodels.CommitID, error) {
-	if err := checkRef(ref); err != nil {
-		return "", err
-	}
-	res, err := run(ctx, r.call("rev-parse", "--verify", "--quiet", string(ref)))
-	switch {
-	case err != nil:
-		return "", err
-	case res.code == 1 && !complains(res.stderr):
-		return "", nil
-	case res.code != 0:
-		return "", res.failure()
-	}
-	return gitmodels.CommitID(strings.TrimSuffix(string(res.out), "\n")), nil
-}
-
 // fastImport adds one commit on top of from (none when empty) and moves ref to
 // it, in one child: git fast-import knows the layout of notes trees, and moves
 // the ref in a transaction that holds only if the tip is still an ancestor of
