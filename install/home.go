@@ -117,7 +117,7 @@ func shareFolder(path string, gid int) error {
 }
 
 func makeFolder(path string, mode fs.FileMode) error {
-	if err := os.MkdirAll(path, mode); err != nil {
+	if err := os.MkdirAll(path, 0o755); err != nil {
 		return err
 	}
 	return os.Chmod(path, mode) // whatever the umask was

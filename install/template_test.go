@@ -186,7 +186,7 @@ func TestTrainAndEvaluate(t *testing.T) {
 	t.Parallel()
 	tr := newTraining(t).in("run")
 	out := tr.good("train.py", "experiment_name=5a32b0f")
-	contains(t, out, "5a32b0f: 90 flowers to learn from, 30 to validate", "epoch    1/60  loss ", "epoch   60/60  loss ", "done: val_accuracy ")
+	contains(t, out, "5a32b0f: 90 flowers to learn from, 30 to validate", "epoch    1/40  loss ", "epoch   40/40  loss ", "done: val_accuracy ")
 	out = tr.good("evaluate.py", "experiment_name=5a32b0f")
 	contains(t, out, "true        predicted setosa  versicolor  virginica\n", "test_accuracy 0.9", " on 30 flowers")
 
@@ -205,8 +205,8 @@ func TestTrainAndEvaluate(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"loss", "val_loss", "val_accuracy", "lr"} {
-		if points := byName[name].Points; len(points) != 60 || points[0].Step != 1 || points[59].Step != 60 {
-			t.Errorf("%s has %d points, want one for each of 60 epochs", name, len(points))
+		if points := byName[name].Points; len(points) != 40 || points[0].Step != 1 || points[39].Step != 40 {
+			t.Errorf("%s has %d points, want one for each of 40 epochs", name, len(points))
 		}
 	}
 	if first, last := byName["loss"].Points[0].Value, byName["loss"].Final; last >= first/5 {
