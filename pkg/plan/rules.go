@@ -34,8 +34,12 @@ func (m *maker) results(models *pipeline.Models) {
 	}
 	m.result("results.artifacts", models.Artifacts, &m.plan.Artifacts)
 	m.result("results.metrics", models.Metrics, &m.plan.Metrics)
-	if models.Artifacts.Set && models.Metrics.Set && models.Artifacts.Value == models.Metrics.Value {
-		m.fault(models.Metrics.Fault("results.artifacts and results.metrics are the same place", "give each its own"))
+	if m.plan.Artifacts != "" && m.plan.Artifacts == m.plan.Metrics {
+		at := models.Metrics
+		if !at.Set {
+			at = models.Artifacts
+		}
+		m.fault(at.Fault("results.artifacts and results.metrics are the same place", "give each its own"))
 	}
 	for _, uri := range []string{m.plan.Artifacts, m.plan.Metrics} {
 		if scheme, _, ok := strings.Cut(uri, "://"); ok && scheme != "file" {
