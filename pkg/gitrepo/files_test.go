@@ -145,22 +145,6 @@ func TestFilesTreeTooLarge(t *testing.T) {
 	wantKind(t, err, gitmodels.Invalid, "the limit is")
 }
 
-// The child is one, however many files are read.
-func BenchmarkFiles(b *testing.B) {
-	r := newBare(b)
-	files, paths := content{}, []string{}
-	for i := range 5 {
-		paths = append(paths, fmt.Sprintf("d%d/e/f", i))
-		files[paths[i]] = "content"
-	}
-	id := commit(b, r, files)
-	for b.Loop() {
-		if _, err := r.Files(ctx, id, paths); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 func FuzzParseTree(f *testing.F) {
 	f.Add([]byte("100644 a\x00aaaaaaaaaaaaaaaaaaaa40000 b\x00bbbbbbbbbbbbbbbbbbbb"), 20)
 	f.Add([]byte("100644 \x00"), 32)

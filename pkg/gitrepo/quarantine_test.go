@@ -158,7 +158,7 @@ func push(t *testing.T, clone *Repo, env []string, specs ...string) (map[string]
 }
 
 // line makes n commits on top of parent.
-func line(t *testing.T, r *Repo, n int, parent gitmodels.CommitID) gitmodels.CommitID {
+func line(t testing.TB, r *Repo, n int, parent gitmodels.CommitID) gitmodels.CommitID {
 	t.Helper()
 	var s strings.Builder
 	for i := range n {
