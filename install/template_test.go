@@ -382,16 +382,27 @@ train.main()
 	return data
 }
 
-func TestDivergence(t *testing.T) {
+// TestLearnsNothing: status 0 says that the model is good to keep, so a training
+// that comes to nothing must not have it.
+func TestLearnsNothing(t *testing.T) {
 	t.Parallel()
-	tr := newTraining(t).in("run")
-	out, status := tr.run("train.py", "optimizer.lr=1000", "model.activation=relu", "data.standardize=false")
-	if status != 1 || strings.Contains(out, "Traceback") {
-		t.Errorf("ends with %d:\n%s", status, out)
-	}
-	contains(t, out, "the training diverged: a lower optimizer.lr may help")
-	if _, err := os.Stat(filepath.Join(tr.artifacts(), "model.json")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("it left a model: %v", err)
+	tr := newTraining(t)
+	for name, tc := range map[string]struct {
+		words []string
+		want  string
+	}{
+		"diverges":   {[]string{"optimizer.lr=1000", "optimizer.momentum=0.999", "optimizer.weight_decay=10"}, "the training diverged"},
+		"is in vain": {[]string{"epochs=1", "optimizer.lr=1e-9", "seed=1"}, "the training learned less than guessing knows"},
+	} {
+		run := tr.in(name)
+		out, status := run.run("train.py", tc.words...)
+		if status != 1 || strings.Contains(out, "Traceback") {
+			t.Errorf("what %s ends with %d:\n%s", name, status, out)
+		}
+		contains(t, out, tc.want+": another optimizer.lr or more epochs may help")
+		if _, err := os.Stat(filepath.Join(run.artifacts(), "model.json")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("what %s left a model: %v", name, err)
+		}
 	}
 }
 

@@ -5,7 +5,8 @@
 The parameters are those of deploy/train-config.yaml (see settings.py). Writes
 model.json to the artifacts, metrics.jsonl (a line an epoch) and metrics.json
 (final values) to the metrics, and goes on from a checkpoint if it finds one
-that the same parameters wrote. A training that diverges ends with status 1.
+that the same parameters wrote. A training that learns nothing ends with status
+1 and leaves no model.
 """
 
 import json
@@ -48,12 +49,14 @@ def main():
                 f"val_loss {line['val_loss']:.4f}  val_accuracy {line['val_accuracy']:.3f}"
             )
             if not math.isfinite(line["loss"]):
-                say("the training diverged: a lower optimizer.lr may help")
-                sys.exit(1)
+                give_up("the training diverged")
             every = settings["checkpoint.every"]
             if every and epoch % every == 0 and epoch < settings["epochs"]:
                 save_checkpoint(settings, network, descent, history)
 
+    # Who guesses evenly among the species has this loss.
+    if history[-1]["loss"] > math.log(len(species)):
+        give_up("the training learned less than guessing knows")
     finish(settings, network, scale, species, history)
 
 
@@ -142,6 +145,11 @@ def load_checkpoint(settings):
         say(f"the checkpoint {path} is of other parameters: beginning anew")
         return None
     return saved
+
+
+def give_up(why):
+    say(f"{why}: another optimizer.lr or more epochs may help")
+    sys.exit(1)
 
 
 def say(text):
