@@ -73,6 +73,7 @@ func (w *worker) conclude(ctx context.Context, state gitmodels.State, cause stri
 	if err := w.r.cfg.Ledger.Finish(ctx, w.claim, *o); err != nil {
 		return err
 	}
+	w.r.say.over("gap " + w.claim.Run.ID)
 	w.log.Info("run ended", "state", string(o.State), "cause", o.Cause, "took", o.Duration().String())
 	return nil
 }

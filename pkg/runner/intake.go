@@ -181,8 +181,8 @@ func wasTip(ctx context.Context, git Repo, ref gitmodels.RefName, commit gitmode
 	if err != nil {
 		return false, err
 	}
-	if tip == commit {
-		return true, nil
+	if tip == commit || tip == "" { // a ref that is gone has no log either
+		return tip == commit, nil
 	}
 	entries, err := git.Reflog(ctx, ref)
 	if err != nil {
@@ -193,7 +193,7 @@ func wasTip(ctx context.Context, git Repo, ref gitmodels.RefName, commit gitmode
 			return true, nil
 		}
 	}
-	if len(entries) > 0 || tip == "" {
+	if len(entries) > 0 {
 		return false, nil
 	}
 	if kind, err := git.ObjectType(ctx, commit); err != nil || kind != "commit" {

@@ -84,4 +84,8 @@ func describeOwner(owner string) string {
 
 // release gives the lock up. The file stays: removing it would let two runners
 // hold locks on two files of one name.
-func (l *homeLock) release() error { return l.file.Close() }
+func (l *homeLock) release() error {
+	// Unlocked by name: a child between fork and exec still has the file open.
+	err := unix.Flock(int(l.file.Fd()), unix.LOCK_UN)
+	return errors.Join(err, l.file.Close())
+}
