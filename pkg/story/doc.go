@@ -10,7 +10,7 @@
 //	commits N              N more commits in the current folder
 //	hint [REGEXP]          runs the command of the (matching) hint line that the
 //	                       last command printed, with sh -c in the current folder
-//	until SECONDS CMD…     repeats CMD until it succeeds
+//	until SECONDS exec CMD…  repeats CMD until it succeeds
 //	sshd ROOT              serves the repositories below ROOT over ssh to alice;
 //	                       sets SSH to the URL's beginning
 //	httpd ROOT             serves them over smart HTTP to alice:s3cret; sets HTTP

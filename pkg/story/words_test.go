@@ -64,15 +64,15 @@ func project(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
 		ts.Check(os.WriteFile(path, []byte(text), 0o644))
 	}
-	git(ts, dir, "init", "-q", "-b", "main")
-	git(ts, dir, "add", ".")
-	git(ts, dir, "commit", "-q", "-m", "first")
+	git(ts, dir, "", "init", "-q", "-b", "main")
+	git(ts, dir, "", "add", ".")
+	git(ts, dir, "", "commit", "-q", "-m", "first")
 	if len(args) == 2 {
 		server := args[1]
 		if !strings.Contains(server, "://") {
 			server = ts.MkAbs(server)
 		}
-		git(ts, dir, "remote", "add", "origin", server)
+		git(ts, dir, "", "remote", "add", "origin", server)
 	}
 }
 
@@ -81,29 +81,40 @@ func commits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || err != nil {
 		ts.Fatalf("usage: commits N")
 	}
+	dir := ts.MkAbs(".")
+	branch := strings.TrimSpace(git(ts, dir, "", "symbolic-ref", "HEAD"))
+	var stream strings.Builder
 	for i := range n {
-		path := filepath.Join(ts.MkAbs("."), "src", "step")
-		ts.Check(os.WriteFile(path, fmt.Appendf(nil, "%d %d\n", i, time.Now().UnixNano()), 0o644))
-		git(ts, ts.MkAbs("."), "add", "src/step")
-		git(ts, ts.MkAbs("."), "commit", "-q", "-m", fmt.Sprintf("step %d", i+1))
+		message, content := fmt.Sprintf("step %d", i+1), fmt.Sprintf("%d %d\n", i, time.Now().UnixNano())
+		fmt.Fprintf(&stream, "commit %s\ncommitter Alice <alice@example.com> %d +0000\ndata %d\n%s\n", branch, time.Now().Unix(), len(message), message)
+		if i == 0 {
+			fmt.Fprintf(&stream, "from %s^0\n", branch)
+		}
+		// A file for each clone, so that their work can be merged.
+		fmt.Fprintf(&stream, "M 100644 inline src/step-%s\ndata %d\n%s\n", filepath.Base(dir), len(content), content)
 	}
+	git(ts, dir, stream.String(), "fast-import", "--quiet")
+	git(ts, dir, "", "reset", "-q", "--hard")
 }
 
 // git runs git with the story's environment and fails the story with its words.
-func git(ts *testscript.TestScript, dir string, args ...string) {
+func git(ts *testscript.TestScript, dir, stdin string, args ...string) string {
 	cmd := exec.Command("git", args...)
 	cmd.Dir = dir
 	cmd.Env = environ(ts)
-	if out, err := cmd.CombinedOutput(); err != nil {
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		ts.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
+	return string(out)
 }
 
 // environ is the story's environment as a child gets it.
 func environ(ts *testscript.TestScript) []string {
 	var env []string
 	for _, key := range []string{"HOME", "PATH", "STATE", "GIT_CONFIG_NOSYSTEM", "GIT_TERMINAL_PROMPT", "NO_COLOR", "TERM", "TZ",
-		"WORK", "GIT_SSH_COMMAND", "SSH", "HTTP"} {
+		"WORK", "GIT_TRACE_PACKET", "GIT_SSH_COMMAND", "SSH", "HTTP"} {
 		if v := ts.Getenv(key); v != "" {
 			env = append(env, key+"="+v)
 		}
@@ -132,19 +143,19 @@ func hint(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func until(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) < 2 {
-		ts.Fatalf("usage: until SECONDS CMD…")
+	if len(args) < 3 || args[1] != "exec" {
+		ts.Fatalf("usage: until SECONDS exec CMD…")
 	}
 	seconds, err := strconv.ParseFloat(args[0], 64)
 	ts.Check(err)
 	deadline := time.Now().Add(time.Duration(seconds * float64(time.Second)))
 	for {
-		err := ts.Exec(args[1], args[2:]...)
+		err := ts.Exec(args[2], args[3:]...)
 		if (err == nil) != neg {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("not within %s s: %s: %v\n%s%s", args[0], strings.Join(args[1:], " "), err, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+			ts.Fatalf("not within %s s: %s: %v\n%s%s", args[0], strings.Join(args[2:], " "), err, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
