@@ -48,7 +48,7 @@ func (p *program) act(c *urfave.Context, op wire.Op,
 	if err != nil {
 		return err
 	}
-	if err := p.onServer(s, c.Command.Name+" "+shown(got[0])); err != nil {
+	if err := p.onServer(c.Context, s, c.Command.Name, got[0]); err != nil {
 		return err
 	}
 	var row gitmodels.Listing

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"strings"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
@@ -22,7 +24,7 @@ var categories = []string{toLook, toAct, toCheck, toSetUp, toServe}
 func (p *program) app() *urfave.App {
 	app := &urfave.App{
 		Name:                   "git-models",
-		Usage:                  "a push to `models` becomes a trained model, recorded beside its commit",
+		Usage:                  "a push to `models` trains it; the outcome lies beside its commit",
 		HideHelp:               true,
 		HideVersion:            true,
 		UseShortOptionHandling: false,
@@ -62,7 +64,8 @@ func onUsageError(c *urfave.Context, err error, _ bool) error {
 	if c.Command != nil && c.Command.Name != c.App.Name {
 		hint += " " + c.Command.Name
 	}
-	return misuse(gitmodels.Printable(err.Error(), 200), hint)
+	text := strings.Replace(err.Error(), " for flag -", " for option --", 1)
+	return misuse(gitmodels.Printable(strings.TrimSuffix(text, ": parse error"), 200), hint)
 }
 
 // jsonFlag is on every listing.

@@ -203,7 +203,7 @@ func (p *program) oneFromNotes(ctx context.Context, s *site, commit string) (git
 // noteRow is a row of what a note says.
 func noteRow(n publish.Parsed, repository string) gitmodels.Listing {
 	row := gitmodels.Listing{
-		Run: absent(n.Run), Commit: n.Commit, Short: n.Run, Repository: repository,
+		Commit: n.Commit, Short: n.Run, Repository: repository,
 		Refs: []gitmodels.RefName{}, Decision: gitmodels.DecisionRun,
 		State: absent(n.State), Cause: absent(n.Cause), Attempt: absent(n.Attempt),
 		Engine: absent(n.Engine), Job: absent(n.Job), Artifacts: absent(n.Artifacts), Metrics: absent(n.Metrics),

@@ -78,7 +78,7 @@ func (p *program) lint(c *urfave.Context) error {
 		}
 	}
 	if !s.server {
-		p.say("what depends on the server's engine is judged there")
+		p.say("what depends on the server (its engine and limits) is judged at the push")
 	}
 	var faults *plan.Faults
 	if errors.As(err, &faults) {
@@ -143,7 +143,7 @@ func (p *program) overrides(c *urfave.Context) error {
 	if name != "-" {
 		f, err := os.Open(p.absolute(name))
 		if err != nil {
-			return &gitmodels.Error{Kind: gitmodels.Invalid, Message: "cannot read " + shown(name), Err: errors.Unwrap(err)}
+			return &gitmodels.Error{Message: "cannot read " + shown(name), Err: errors.Unwrap(err)}
 		}
 		defer f.Close()
 		in = f

@@ -84,18 +84,27 @@ func (p *program) printSettings(settings []policy.Setting, asJSON bool) error {
 	tb := table{head: []string{"KEY", "VALUE", "FROM"}, flex: 2}
 	var notes []string
 	for _, s := range settings {
-		value, from := shown(s.Value), gitmodels.Printable(s.Origin, 0)
+		value, from := shown(s.Value), gitmodels.Printable(p.shortOrigin(s.Origin), 0)
 		if value == "" {
 			value = "-"
 		}
 		if s.Note != "" {
 			notes = append(notes, shown(s.Key)+": "+gitmodels.Printable(s.Note, 0))
 		}
-		tb.rows = append(tb.rows, []cell{plain(shown(s.Key)), plain(clip(value, p.columns/2)), plain(from)})
+		tb.rows = append(tb.rows, []cell{plain(shown(s.Key)), plain(clip(value, p.columns/2-4)), plain(from)})
 	}
 	p.table(tb)
 	if len(notes) > 0 {
 		p.printf("\n%s\n", strings.Join(notes, "\n"))
 	}
 	return nil
+}
+
+// shortOrigin tells the files of a setting as people do: without git's file:,
+// and with ~ for the home directory.
+func (p *program) shortOrigin(origin string) string {
+	if home := p.getenv("HOME"); filepath.IsAbs(home) {
+		origin = strings.ReplaceAll(origin, "file:"+filepath.Clean(home)+"/", "~/")
+	}
+	return strings.ReplaceAll(origin, "file:", "")
 }

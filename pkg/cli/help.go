@@ -12,7 +12,7 @@ import (
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
 
-const exitStatuses = "Exit: 0 done, 1 refused or failed, 2 usage."
+const exitStatuses = "Exit status: 0 done, 1 refused or failed, 2 wrong usage."
 
 // help prints the help of the command on the line, or of the whole program.
 func (p *program) help(app *urfave.App, line commandLine) error {
@@ -77,7 +77,7 @@ func commandHelp(c *urfave.Command) string {
 	if text := options(c.Flags); text != "" {
 		b.WriteString("\noptions\n" + text)
 	}
-	b.WriteString("\n" + exitStatuses + " Options of every command: git models help.\n")
+	b.WriteString("\n" + exitStatuses + "\nOptions of every command: git models help\n")
 	return b.String()
 }
 
@@ -133,7 +133,7 @@ func (p *program) helpCommands() []*urfave.Command {
 	return []*urfave.Command{
 		{
 			Name: "completion", Category: toSetUp,
-			Usage:     "print a script that completes commands and runs in a shell",
+			Usage:     "print a completion script for a shell",
 			UsageText: "bash|zsh|fish",
 			Description: "For bash, put `eval \"$(git models completion bash)\"` into ~/.bashrc. For zsh, " +
 				"write the output to a file named _git-models in a folder of $fpath. For fish, write it to " +
@@ -242,7 +242,7 @@ func (p *program) completeRuns(ctx context.Context, line commandLine) []string {
 	}
 	var names []string
 	for _, row := range rows {
-		if row.Short != "" && row.Run != nil {
+		if row.Short != "" && row.State != nil {
 			names = append(names, row.Short)
 		}
 	}

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -66,15 +68,6 @@ func (p *program) ls(c *urfave.Context) error {
 	if _, err := words(c, 0, 0, ""); err != nil {
 		return err
 	}
-	s, err := p.site(c.Context)
-	if err != nil {
-		return err
-	}
-	if s.repo == nil && !c.Bool("all") {
-		e := p.needRepository("ls").(*gitmodels.Error)
-		e.Hint = "git models ls --all"
-		return e
-	}
 	limit := c.Int("number")
 	switch {
 	case limit < -1:
@@ -83,6 +76,15 @@ func (p *program) ls(c *urfave.Context) error {
 		limit = 0
 	case limit == -1:
 		limit = tableRows
+	}
+	s, err := p.site(c.Context)
+	if err != nil {
+		return err
+	}
+	if s.repo == nil && !c.Bool("all") {
+		e := p.needRepository("ls").(*gitmodels.Error)
+		e.Hint = "git models ls --all"
+		return e
 	}
 	ask := limit
 	if ask > 0 {
@@ -278,7 +280,7 @@ func (p *program) logs(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.onServer(s, "logs "+shown(got[0])); err != nil {
+	if err := p.onServer(c.Context, s, "logs", got[0]); err != nil {
 		return err
 	}
 	var out io.Writer = p.out
@@ -292,34 +294,57 @@ func (p *program) logs(c *urfave.Context) error {
 	})
 }
 
-// onServer refuses a command that needs more than a clone has.
-func (p *program) onServer(s *site, command string) error {
-	switch {
-	case s.repo == nil:
-		return p.needRepository(command)
-	case !s.server:
-		verb, _, _ := strings.Cut(command, " ")
-		return &gitmodels.Error{Kind: gitmodels.Invalid,
-			Message: "refused: this is a clone, and in this version " + verb + " works on the server alone",
-			Hint:    atServer(s.origin, command)}
+// onServer refuses a command that needs more than a clone has, and says where to
+// do it. word is the commit it speaks of, or empty.
+func (p *program) onServer(ctx context.Context, s *site, command, word string) error {
+	if s.repo == nil {
+		return p.needRepository(strings.TrimSpace(command + " " + shown(word)))
 	}
-	return nil
+	if s.server {
+		return nil
+	}
+	// A revision of the clone may be another commit on the server.
+	if id, err := s.repo.Peel(ctx, word); word != "" && err == nil {
+		word = id.Short(12)
+	}
+	return &gitmodels.Error{Kind: gitmodels.Invalid,
+		Message: "refused: this is a clone, and in this version " + command + " works on the server alone",
+		Hint:    p.atServer(s, strings.TrimSpace(command+" "+quoteWord(word)))}
 }
 
 // scpLike is the short form of an ssh address, host:path.
 var scpLike = regexp.MustCompile(`^([\w.@-]+):([\w./~@+-]+)$`)
 
-// atServer is command as it would be typed for the repository at url, as far as
-// that can be told from outside.
-func atServer(url, command string) string {
-	at := "git models --repo %s " + command
+// atServer is command as it would be typed for the repository that the clone s
+// calls origin, as far as that can be told from here.
+func (p *program) atServer(s *site, command string) string {
+	at := func(path string) string { return "git models --repo " + quote(path) + " " + command }
+	url := strings.TrimPrefix(s.origin, "file://")
+	if url != "" && !filepath.IsAbs(url) && s.worktree != "" {
+		if near := filepath.Join(s.worktree, url); isFolder(near) {
+			url = near
+		}
+	}
+	if filepath.IsAbs(url) {
+		return at(url)
+	}
 	if m := scpLike.FindStringSubmatch(url); m != nil {
-		return "ssh " + m[1] + " " + fmt.Sprintf(at, m[2])
+		return "ssh " + m[1] + " " + at(m[2])
 	}
-	if path := strings.TrimPrefix(url, "file://"); filepath.IsAbs(path) {
-		return fmt.Sprintf(at, quote(path))
+	return "ssh SERVER " + at("/path/to/repository.git")
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// quoteWord quotes what is there.
+func quoteWord(s string) string {
+	if s == "" {
+		return ""
 	}
-	return "ssh SERVER " + fmt.Sprintf(at, "/path/to/repository.git")
+	return quote(s)
 }
 
 // quote makes s one word of a shell command, safe to show.

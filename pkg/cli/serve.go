@@ -37,7 +37,7 @@ func (p *program) serveCommands() []*urfave.Command {
 		},
 		{
 			Name: "reconcile", Category: toServe,
-			Usage:     "compare the refs with the records and take up what is missing",
+			Usage:     "record what was accepted but never taken up",
 			UsageText: "[REPO]",
 			Description: "Looks for commits that were accepted but never recorded, as when a push was killed after its " +
 				"ref had moved, and records them. The runner does the same when it starts and every minute. Without " +
@@ -149,7 +149,7 @@ func (p *program) reconcile(c *urfave.Context) error {
 		return err
 	}
 	if s.repo != nil {
-		if err := p.onServer(s, "reconcile"); err != nil {
+		if err := p.onServer(c.Context, s, "reconcile", ""); err != nil {
 			return err
 		}
 	}

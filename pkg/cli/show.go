@@ -19,8 +19,9 @@ func (p *program) showText(row gitmodels.Listing) {
 	if took != "" {
 		room -= width(took) + 2
 	}
-	if result := resultOf(row); result != "" && !(state.Terminal() && state != gitmodels.Succeeded) {
-		line += "  " + clip(result, room)
+	// A cause and a reason have lines of their own below.
+	if len(row.Values) > 0 && state == gitmodels.Succeeded {
+		line += "  " + clip(resultOf(row), room)
 	}
 	if took != "" {
 		line += "  " + took
@@ -96,7 +97,7 @@ func (p *program) showStages(row gitmodels.Listing) {
 		return
 	}
 	p.printf("\n")
-	tb := table{head: []string{"STAGE", "STATE", "TRIES", "TOOK", "ERROR"}, flex: 4}
+	tb := table{head: []string{"STAGE", "STATE", "TRIES", "TOOK", "ERROR"}, flex: 4, sparse: true}
 	for _, st := range row.Stages {
 		took := ""
 		if st.Started != nil && st.Finished != nil {
@@ -114,7 +115,7 @@ func (p *program) showAttempts(row gitmodels.Listing) {
 		return
 	}
 	p.printf("\n")
-	tb := table{head: []string{"ATTEMPT", "NAME", "STATE", "WHY", "BY", "CAUSE"}, flex: 5}
+	tb := table{head: []string{"ATTEMPT", "NAME", "STATE", "WHY", "BY", "CAUSE"}, flex: 5, sparse: true}
 	for _, a := range row.Attempts {
 		tb.rows = append(tb.rows, []cell{plain(fmt.Sprint(a.N)), plain(shown(a.Name)),
 			{text: shown(string(a.State)), paint: func(s string) string { return p.paint(s, a.State) }},
@@ -128,7 +129,7 @@ func (p *program) showPushes(row gitmodels.Listing) {
 		return
 	}
 	p.printf("\n")
-	tb := table{head: []string{"PUSHED TO", "BY", "WHEN", "DECISION", "REASON"}, flex: 4}
+	tb := table{head: []string{"PUSHED TO", "BY", "WHEN", "DECISION", "REASON"}, flex: 4, sparse: true}
 	for _, push := range row.Pushes {
 		tb.rows = append(tb.rows, []cell{plain(clip(shown(push.Ref.Short()), 24)), plain(clip(shown(push.Pusher), 20)),
 			plain(p.ago(push.At)), plain(shown(string(push.Decision))), plain(shown(push.Reason))})

@@ -50,11 +50,23 @@ func (t *terminal) fail(err error) {
 		}
 		return
 	}
-	t.voice("error: ", err.Error())
+	t.voice("error: ", message(err))
 	var e *gitmodels.Error
 	if errors.As(err, &e) {
 		t.hint(e.Hint)
 	}
+}
+
+// message is what an error says to a person. The cause of one that has a message
+// is the operator's, unless it is the machine that failed.
+func message(err error) string {
+	if u, ok := err.(usageError); ok {
+		err = u.err
+	}
+	if e, ok := err.(*gitmodels.Error); ok && e.Message != "" && e.Kind != gitmodels.Internal {
+		return e.Message
+	}
+	return err.Error()
 }
 
 // voice writes text with our name before every line.
@@ -139,14 +151,40 @@ func plain(s string) cell { return cell{text: s} }
 // table aligns rows in columns. The column flex gives way where the terminal is
 // too narrow, but not below minFlex; the last column is not padded.
 type table struct {
-	head []string
-	rows [][]cell
-	flex int
+	head   []string
+	rows   [][]cell
+	flex   int
+	sparse bool // columns without any text are left out
+}
+
+// dense is the table without its empty columns.
+func (tb table) dense() table {
+	out := table{rows: make([][]cell, len(tb.rows))}
+	for i, head := range tb.head {
+		empty := true
+		for _, row := range tb.rows {
+			empty = empty && row[i].text == ""
+		}
+		if empty {
+			continue
+		}
+		if i <= tb.flex {
+			out.flex = len(out.head)
+		}
+		out.head = append(out.head, head)
+		for j, row := range tb.rows {
+			out.rows[j] = append(out.rows[j], row[i])
+		}
+	}
+	return out
 }
 
 const minFlex = 8
 
 func (t *terminal) table(tb table) {
+	if tb.sparse {
+		tb = tb.dense()
+	}
 	widths := make([]int, len(tb.head))
 	for i, h := range tb.head {
 		widths[i] = width(h)

@@ -53,6 +53,9 @@ func (p *program) site(ctx context.Context) (*site, error) {
 // siteAt looks around dir, or around the working folder when dir is empty.
 func (p *program) siteAt(ctx context.Context, dir string) (*site, error) {
 	s := &site{}
+	if !isFolder(p.absolute(dir)) {
+		return nil, &gitmodels.Error{Kind: gitmodels.NotFound, Message: "there is no folder " + shown(p.absolute(dir))}
+	}
 	gitDir, bare, worktree, err := gitrepo.Discover(ctx, p.absolute(dir))
 	var entries []gitmodels.ConfigEntry
 	switch {

@@ -1,0 +1,582 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
+	"github.com/git-models/git-models/pkg/wire"
+)
+
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	term, _, _ := newTerminal(80)
+	pages := []string{"help"}
+	for _, c := range (&program{terminal: term}).app().Commands {
+		if !c.Hidden {
+			pages = append(pages, "help "+c.Name)
+		}
+	}
+	dir := t.TempDir()
+	for _, page := range pages {
+		t.Run(page, func(t *testing.T) {
+			t.Parallel()
+			got := runIn(t, dir, strings.Fields(page)...).ok(t)
+			for line := range strings.Lines(got) {
+				if width(strings.TrimSuffix(line, "\n")) > 80 {
+					t.Errorf("a line of %d columns: %s", width(line), line)
+				}
+			}
+			golden(t, "help/"+strings.ReplaceAll(page, " ", "-")+".txt", got)
+			if word, ok := strings.CutPrefix(page, "help "); ok {
+				for _, flag := range []string{"-h", "--help"} {
+					if again := runIn(t, dir, word, flag).ok(t); again != got {
+						t.Errorf("%s %s says something else", word, flag)
+					}
+				}
+			}
+		})
+	}
+}
+
+// golden compares got with a file under testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	tests := map[string]struct {
+		code int
+		err  string
+	}{
+		"lst":              {2, "error: unknown command lst; did you mean ls?\nhint: git models help\n"},
+		"help lst":         {2, "error: unknown command lst; did you mean ls?\nhint: git models help\n"},
+		"ls --jsno":        {2, "error: unknown option --jsno; did you mean --json?\nhint: git models help ls\n"},
+		"ls -n x":          {2, "error: invalid value \"x\" for option --number\nhint: git models help ls\n"},
+		"ls -n -3":         {2, "error: --number is -3, want 0 or more\n"},
+		"ls more":          {2, "error: one word too many: more\nhint: git models help ls\n"},
+		"show":             {2, "error: the commit is missing\nhint: git models help show\n"},
+		"cancel a b":       {2, "error: one word too many: b\nhint: git models help cancel\n"},
+		"--color=red ls":   {2, "error: --color is red, want auto, always or never\n"},
+		"logs --stage x y": {2, "error: no log of stage x, want build, train or evaluate\n"},
+		"overrides":        {2, "error: the file is missing\nhint: git models help overrides\n"},
+		"uninstall":        {2, "error: the repository is missing\nhint: git models help uninstall\n"},
+		"new --layout=x y": {2, "error: --layout is x, want auto, solo or team\nhint: git models help new\n"},
+		"completion tcsh":  {2, "error: no completion for tcsh, want bash, zsh or fish\n"},
+		"ls":               {1, "error: DIR is not in a git repository\nhint: git models ls --all\n"},
+		"show abcd":        {1, "error: DIR is not in a git repository\nhint: git models --repo /path/to/repository.git show abcd\n"},
+		"lint":             {1, "error: DIR is not in a git repository\nhint: git models --repo /path/to/repository.git lint\n"},
+		"install":          {1, "error: DIR is not in a git repository\nhint: git models install /path/to/repository.git\n"},
+		"--repo no ls":     {1, "error: there is no folder DIR/no\n"},
+		"ls --all --home no": {1, "error: nothing is installed with the state directory DIR/no\n" +
+			"hint: git models install /path/to/repository.git\n"},
+		"runner --home no": {1, "error: there is no state directory DIR/no\nhint: git models install /path/to/repository.git\n"},
+		"overrides no":     {1, "error: cannot read no: no such file or directory\n"},
+	}
+	for in, tt := range tests {
+		t.Run(in, func(t *testing.T) {
+			t.Parallel()
+			want := ""
+			for line := range strings.Lines(strings.ReplaceAll(tt.err, "DIR", dir)) {
+				want += "git-models: " + line
+			}
+			runIn(t, dir, strings.Fields(in)...).want(t, tt.code, "", want)
+		})
+	}
+}
+
+func TestLaterCommandsAreRefusedByName(t *testing.T) {
+	t.Parallel()
+	for _, l := range later {
+		for _, args := range [][]string{{l.name}, {l.name, "--json", "HEAD", "-x"}, {l.name, "--help"}, {"help", l.name}} {
+			runIn(t, t.TempDir(), args...).want(t, exitFailed, "",
+				"git-models: error: refused: "+l.name+" is not in this version\ngit-models: hint: "+l.instead+"\n")
+		}
+	}
+}
+
+func TestOverrides(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	yaml := "optimizer:\n  lr: 0.003\nname: \"a b\"\n"
+	if err := os.WriteFile(filepath.Join(dir, "p.yaml"), []byte(yaml), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	runIn(t, dir, "overrides", "p.yaml").want(t, 0, "optimizer.lr=0.003\nname='a b'\n", "")
+	runIn(t, dir, "overrides", "--json", "./p.yaml").want(t, 0, "[\n  \"optimizer.lr=0.003\",\n  \"name='a b'\"\n]\n", "")
+	runWith(t.Context(), Edges{Dir: dir, Args: []string{"overrides", "-"}, Stdin: strings.NewReader(yaml)}).
+		want(t, 0, "optimizer.lr=0.003\nname='a b'\n", "")
+	runWith(t.Context(), Edges{Dir: dir, Args: []string{"overrides", "--json", "-"}}).want(t, 0, "[]\n", "")
+	got := runWith(t.Context(), Edges{Dir: dir, Args: []string{"overrides", "-"}, Stdin: strings.NewReader("a: 1\na: 2\n")})
+	if got.code != 1 || !regexp.MustCompile(`^-:2:1: .*a`).MatchString(got.out) {
+		t.Errorf("a key that stands twice: %+v", got)
+	}
+	large := strings.Repeat("#", gitmodels.MaxPipelineFile+1)
+	runWith(t.Context(), Edges{Dir: dir, Args: []string{"overrides", "-"}, Stdin: strings.NewReader(large)}).
+		want(t, 1, "", "git-models: error: - is larger than 1048576 bytes\n")
+}
+
+func TestLint(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.push(t)
+	onServer := "ok: sh src/train.sh optimizer.lr=0.01 experiment_name=" + short(git(t, s.clone, "rev-parse", "HEAD")) + " (1 override)\n"
+	runIn(t, s.repo, "lint", "models").want(t, 0, onServer, "")
+	clone := "git-models: what depends on the server (its engine and limits) is judged at the push\n"
+	runIn(t, s.clone, "lint").want(t, 0, onServer, clone)
+
+	// What is not committed does not count, and is named.
+	path := filepath.Join(s.clone, ".models.yaml")
+	if err := os.WriteFile(path, []byte("train:\n  comand: [sh]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	runIn(t, s.clone, "lint").want(t, 0, onServer,
+		"git-models: .models.yaml in this folder is not what is committed; the commit is judged\n"+clone)
+	git(t, s.clone, "commit", "-qam", "a mistake")
+	got := runIn(t, s.clone, "lint")
+	if got.code != 1 || !strings.Contains(got.out, ".models.yaml:2:3: ") || !strings.Contains(got.out, "command") {
+		t.Errorf("a fault: %+v", got)
+	}
+	runIn(t, s.clone, "lint", "HEAD~1").want(t, 0, onServer, clone)
+	got = runIn(t, s.clone, "lint", "nowhere")
+	if got.code != 1 || got.out != "" || !strings.Contains(got.err, "nowhere") || strings.Contains(got.err, "exit status") {
+		t.Errorf("no such revision: %+v", got)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	if err := os.WriteFile(filepath.Join(s.home, "config"), []byte("[models]\n\tabbrev = 9\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	git(t, s.repo, "config", "models.allowProcess", "unsandboxed")
+	git(t, s.repo, "config", "models.sauce", "off")
+	got := runIn(t, s.repo, "config")
+	table := got.ok(t)
+	for _, want := range []string{`(?m)^KEY +VALUE +FROM$`, `(?m)^models.abbrev +9 +home /`,
+		`(?m)^models.engine +process +global ~/.gitconfig$`, `(?m)^models.retry.lost +1 +default$`} {
+		if !regexp.MustCompile(want).MatchString(table) {
+			t.Errorf("no %s in\n%s", want, table)
+		}
+	}
+	if !strings.Contains(got.err, "git-models: warning: models.sauce=off") {
+		t.Errorf("a misspelled key is not named: %s", got.err)
+	}
+	for line := range strings.Lines(table) {
+		if strings.Contains(line, "  ") && width(strings.TrimSuffix(line, "\n")) > 80 {
+			t.Errorf("%d columns: %s", width(line), line)
+		}
+	}
+	var list []setting
+	if err := json.Unmarshal([]byte(runIn(t, filepath.Dir(s.repo), "config", "--json", s.repo).ok(t)), &list); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]setting{}
+	for _, one := range list {
+		found[one.Key] = one
+	}
+	if v := found["models.abbrev"].Value; v == nil || *v != "9" {
+		t.Errorf("models.abbrev: %+v", found["models.abbrev"])
+	}
+	if v := found["models.jobEnvFile"]; v.Value != nil || v.Origin != "default" {
+		t.Errorf("what is not set is null: %+v", v)
+	}
+	if got := runIn(t, s.clone, "config"); got.code != 0 || !strings.Contains(got.err, "settings of this clone") {
+		t.Errorf("in a clone: %+v", got)
+	}
+}
+
+// row is the one row of ls or show in JSON.
+func row(t *testing.T, text string) gitmodels.Listing {
+	t.Helper()
+	var list []gitmodels.Listing
+	if strings.HasPrefix(text, "{") {
+		text = "[" + text + "]"
+	}
+	if err := json.Unmarshal([]byte(text), &list); err != nil || len(list) != 1 {
+		t.Fatalf("%v, %d rows in\n%s", err, len(list), text)
+	}
+	return list[0]
+}
+
+// noControls fails when a foreign control character reaches the terminal.
+func noControls(t *testing.T, what, text string) {
+	t.Helper()
+	for _, r := range text {
+		if r < 0x20 && r != '\n' || r == 0x7f || r == 0x202e {
+			t.Errorf("%s passes %q:\n%s", what, r, text)
+			return
+		}
+	}
+}
+
+func TestRunSucceeds(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	runIn(t, s.repo, "ls").want(t, 0, "", "git-models: nothing was pushed to train yet\n")
+	runIn(t, s.repo, "ls", "--json").want(t, 0, "[]\n", "")
+	runIn(t, s.clone, "ls").want(t, 0, "", "git-models: no outcome has been fetched yet\ngit-models: hint: "+fetchNotes+"\n")
+	runIn(t, s.clone, "ls", "--json").want(t, 0, "[]\n", "git-models: no outcome has been fetched yet\ngit-models: hint: "+fetchNotes+"\n")
+	s.train(t)
+	commit := git(t, s.clone, "rev-parse", "HEAD")
+
+	for _, args := range [][]string{{"ls", "--json"}, {"ls", "--all", "--json"}, {"show", "--json", "models"}, {"show", "--json", commit[:5]},
+		{"view", strings.ToUpper(commit[:7]), "--json"}, {"show", "--json", short(commit) + "-r2"}} {
+		r := row(t, runIn(t, s.repo, args...).ok(t))
+		if string(r.Commit) != commit || r.Run == nil || r.State == nil || *r.State != gitmodels.Succeeded ||
+			r.Values["val_accuracy"] != 0.875 || r.Finished == nil || r.Image != nil {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
+	ls := runIn(t, s.repo, "list").ok(t)
+	want := fmt.Sprintf(`^RUN +STATE +REF +RESULT +TOOK +WHEN\n%s +succeeded +models +val_accuracy=0.875 loss=0.25 \S+.* \d+s +\S.*\n$`, short(commit))
+	if !regexp.MustCompile(want).MatchString(ls) {
+		t.Errorf("ls:\n%s", ls)
+	}
+	show := runIn(t, s.repo, "show", "models").ok(t)
+	for _, want := range []string{"commit      " + commit, `subject     first\x1b[31m \u202e<b>`, `x\x0aState: failed  1`,
+		"command     sh src/train.sh optimizer.lr=0.01 experiment_name=" + short(commit), "STAGE", "PUSHED TO"} {
+		if !strings.Contains(show, want) {
+			t.Errorf("show has no %q:\n%s", want, show)
+		}
+	}
+	noControls(t, "ls", ls)
+	noControls(t, "show", show)
+
+	// A log is copied as it is, but never to a terminal.
+	raw := "training \x1b[31moptimizer.lr=0.01 experiment_name=" + short(commit) + "\x1b[0m\n"
+	if got := runIn(t, s.repo, "logs", "models", "--stage", "train").ok(t); !strings.HasSuffix(got, raw) {
+		t.Errorf("log: %q", got)
+	}
+	tty := runWith(t.Context(), Edges{Dir: s.repo, Args: []string{"logs", "models"}, Columns: 100})
+	noControls(t, "logs", tty.ok(t))
+	if !strings.Contains(tty.out, `\x1b[31moptimizer`) {
+		t.Errorf("log on a terminal: %q", tty.out)
+	}
+
+	// Ended is ended.
+	got := runIn(t, s.repo, "cancel", "models")
+	if got.code != 1 || got.out != "" || !strings.Contains(got.err, "succeeded") {
+		t.Errorf("cancel of an ended run: %+v", got)
+	}
+
+	// The clone reads the notes.
+	git(t, s.clone, "fetch", "-q", "origin", "+refs/notes/models*:refs/notes/models*")
+	fromNotes := "git-models: from the notes of the last git fetch; the server knows more\n"
+	clone := runIn(t, s.clone, "ls")
+	if !regexp.MustCompile(want).MatchString(clone.ok(t)) || clone.err != fromNotes {
+		t.Errorf("the clone's ls:\n%s%s", clone.out, clone.err)
+	}
+	r := row(t, runIn(t, s.clone, "show", "--json", "HEAD").ok(t))
+	if string(r.Commit) != commit || *r.State != gitmodels.Succeeded || r.Values["loss"] != 0.25 || r.Repository != "dogs" ||
+		len(r.Refs) != 1 || r.Short != short(commit) || r.Run != nil || r.Started == nil {
+		t.Errorf("the clone's show: %+v", r)
+	}
+	clone = runIn(t, s.clone, "show", commit[:9])
+	noControls(t, "the clone's show", clone.ok(t))
+	if !strings.Contains(clone.out, `subject     first\x1b[31m`) || clone.err != fromNotes {
+		t.Errorf("the clone's show: %+v", clone)
+	}
+	runIn(t, s.clone, "show", "abcdef0").want(t, 1, "", fromNotes+
+		"git-models: error: no note tells of a run of abcdef0\ngit-models: hint: "+fetchNotes+"\n")
+	for _, verb := range []string{"cancel", "rerun", "logs"} {
+		runIn(t, s.clone, verb, "HEAD").want(t, 1, "",
+			"git-models: error: refused: this is a clone, and in this version "+verb+" works on the server alone\n"+
+				"git-models: hint: git models --repo "+s.repo+" "+verb+" "+commit[:12]+"\n")
+	}
+}
+
+func TestFailedAndAgain(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	commit := s.commit(t, "broken", map[string]string{"src/exit": "3"})
+	s.push(t)
+	alone := "git-models: recorded; no runner is answering, it will act when one starts\n" +
+		"git-models: hint: git models runner --until-idle\n"
+
+	// A cancel without a runner is recorded, and acted on when one starts.
+	runIn(t, s.repo, "cancel", "models").want(t, 0, short(commit)+" cancelling\n", alone)
+	runIn(t, s.repo, "runner", "--until-idle").ok(t)
+	if r := row(t, runIn(t, s.repo, "ls", "--json").ok(t)); *r.State != gitmodels.Cancelled {
+		t.Fatalf("state %s", *r.State)
+	}
+	runIn(t, s.repo, "rerun", commit[:6]).want(t, 0, short(commit)+"-r2 queued\n", alone)
+	outside := strings.Replace(alone, "git models runner", "git models --repo "+s.repo+" runner", 1)
+	got := runIn(t, s.clone, "--repo", s.repo, "rerun", "models")
+	if got.code != 1 || !strings.Contains(got.err, "queued") {
+		t.Errorf("rerun of a run under way: %+v", got)
+	}
+	runIn(t, s.clone, "cancel", "--repo", s.repo, "models").want(t, 0, short(commit)+"-r2 cancelling\n", outside)
+	runIn(t, s.repo, "runner", "--until-idle").ok(t)
+	runIn(t, s.repo, "rerun", "models").ok(t)
+	runIn(t, s.repo, "runner", "--until-idle").ok(t)
+
+	r := row(t, runIn(t, s.repo, "show", "--json", "models").ok(t))
+	if *r.State != gitmodels.Failed || *r.Attempt != 3 || !strings.Contains(*r.Cause, "exit status 3") || len(r.Attempts) != 3 {
+		t.Errorf("%+v", r)
+	}
+	if ls := runIn(t, s.repo, "ls").ok(t); !strings.Contains(ls, "failed") || !strings.Contains(ls, "exit status 3") {
+		t.Errorf("ls:\n%s", ls)
+	}
+	if show := runIn(t, s.repo, "show", "models").ok(t); !strings.Contains(show, "ATTEMPT  NAME") {
+		t.Errorf("show:\n%s", show)
+	}
+	git(t, s.clone, "fetch", "-q", "origin", "+refs/notes/models*:refs/notes/models*")
+	r = row(t, runIn(t, s.clone, "show", "--json", "HEAD").ok(t))
+	if *r.State != gitmodels.Failed || *r.Attempt != 3 || len(r.Attempts) != 2 || r.Attempts[1].State != gitmodels.Cancelled {
+		t.Errorf("the clone: %+v", r)
+	}
+}
+
+// startRunner serves s until the test ends, and waits until it answers.
+func (s server) startRunner(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan said, 1)
+	go func() { ended <- runWith(ctx, Edges{Dir: s.repo, Args: []string{"runner"}}) }()
+	t.Cleanup(func() {
+		cancel()
+		if got := <-ended; got.code != 0 {
+			t.Errorf("the runner ended with %+v", got)
+		}
+	})
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		err := wire.Call(ctx, s.home, wire.Request{Op: wire.Ping}, nil)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no runner: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestWithRunner(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.startRunner(t)
+	runIn(t, s.repo, "ls").want(t, 0, "", "git-models: nothing was pushed to train yet\n")
+	commit := s.commit(t, "long", map[string]string{"src/sleep": "300"})
+	s.push(t)
+
+	// A second runner refuses to start.
+	got := runIn(t, s.repo, "runner")
+	if got.code != 1 || !strings.Contains(got.err, "git-models: error: another runner serves this home") {
+		t.Errorf("a second runner: %+v", got)
+	}
+
+	// Following shows the first line while the job runs, and ends with the run.
+	line := newWatch("training")
+	followed := make(chan said, 1)
+	go func() {
+		for {
+			got := runWith(t.Context(), Edges{Dir: s.repo, Args: []string{"logs", "-f", "models"}, Stdout: line})
+			if got.code == 0 || t.Context().Err() != nil {
+				followed <- got
+				return
+			}
+		}
+	}()
+	select {
+	case <-line.seen:
+	case <-time.After(30 * time.Second):
+		t.Fatal("no line of the log in 30 s")
+	}
+	got = runIn(t, s.repo, "cancel", "models")
+	if got.code != 0 || !strings.HasPrefix(got.out, short(commit)+" cancel") || got.err != "" {
+		t.Errorf("cancel: %+v", got)
+	}
+	select {
+	case <-followed:
+	case <-time.After(60 * time.Second):
+		t.Fatal("following did not end with the run")
+	}
+	r := row(t, runIn(t, s.repo, "show", "--json", "models").ok(t))
+	if *r.State != gitmodels.Cancelled && *r.State != gitmodels.Cancelling {
+		t.Errorf("state %s", *r.State)
+	}
+	got = runIn(t, s.repo, "show", "abcdef0")
+	if got.code != 1 || !strings.Contains(got.err, "abcdef0") {
+		t.Errorf("no such commit: %+v", got)
+	}
+}
+
+// watch is a writer that tells when a word was written.
+type watch struct {
+	word string
+	text strings.Builder
+	seen chan struct{}
+	done bool
+}
+
+func newWatch(word string) *watch { return &watch{word: word, seen: make(chan struct{})} }
+
+func (w *watch) Write(b []byte) (int, error) {
+	w.text.Write(b)
+	if !w.done && strings.Contains(w.text.String(), w.word) {
+		w.done = true
+		close(w.seen)
+	}
+	return len(b), nil
+}
+
+func TestStranger(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a state directory away")
+	}
+	s := newServer(t)
+	s.train(t)
+	if err := os.Chown(s.home, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	fromNotes := "git-models: no runner is answering, and its state directory belongs to another user: this is from the notes\n"
+	got := runIn(t, s.repo, "ls")
+	if got.code != 0 || !strings.Contains(got.out, "succeeded") || got.err != fromNotes {
+		t.Errorf("ls: %+v", got)
+	}
+	got = runIn(t, s.repo, "show", "models")
+	if got.code != 0 || !strings.Contains(got.out, "succeeded") || got.err != fromNotes {
+		t.Errorf("show: %+v", got)
+	}
+	for _, args := range [][]string{{"cancel", "models"}, {"rerun", "models"}, {"logs", "models"}, {"ls", "--all"}, {"reconcile"}, {"runner"}} {
+		got := runIn(t, s.repo, args...)
+		if got.code != 1 || got.out != "" || !strings.Contains(got.err, "belongs to another user") {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+	info, err := os.Stat(filepath.Join(s.home, ledgerFile))
+	if err != nil || info.Sys().(*syscall.Stat_t).Uid != 0 {
+		t.Errorf("the ledger was touched: %v", err)
+	}
+}
+
+const ledgerFile = "ledger.db"
+
+func TestLsIsShort(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	for i := range 3 {
+		s.commit(t, fmt.Sprintf("step %d", i), map[string]string{"src/step": fmt.Sprint(i)})
+		s.push(t)
+	}
+	all := runIn(t, s.repo, "ls").ok(t)
+	got := runIn(t, s.repo, "ls", "-n2")
+	if n := strings.Count(got.ok(t), "\n"); n != 3 {
+		t.Errorf("%d lines:\n%s", n, got.out)
+	}
+	if !strings.HasPrefix(all, strings.SplitAfterN(got.out, "\n", 2)[0]) || got.err != "git-models: the newest 2; all of them: git models ls -n 0\n" {
+		t.Errorf("%s%s", got.out, got.err)
+	}
+	if got := runIn(t, s.repo, "ls", "-n", "3"); got.err != "" || strings.Count(got.out, "\n") != 4 {
+		t.Errorf("%+v", got)
+	}
+	var list []gitmodels.Listing
+	if err := json.Unmarshal([]byte(runIn(t, s.repo, "ls", "--json", "-n1").ok(t)), &list); err != nil || len(list) != 1 {
+		t.Errorf("%v, %d rows", err, len(list))
+	}
+	if string(list[0].Commit) != git(t, s.clone, "rev-parse", "HEAD") {
+		t.Errorf("the first row is not the newest: %s", list[0].Commit)
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.train(t)
+	commit := git(t, s.clone, "rev-parse", "HEAD")
+	tests := map[string]string{
+		"":                     "ls show logs cancel rerun lint overrides install uninstall new scaffold runner reconcile config completion version",
+		"l":                    "ls logs lint",
+		"help re":              "rerun reconcile",
+		"ls --":                "--number --all --json --repo --home --color",
+		"--h":                  "--home",
+		"completion ":          "bash zsh fish",
+		"show ":                short(commit),
+		"cancel " + commit[:2]: short(commit),
+		"show zz":              "",
+		"lst ":                 "",
+		"runner --d":           "",
+	}
+	for in, want := range tests {
+		t.Run(in, func(t *testing.T) {
+			t.Parallel()
+			typed := strings.Split(in, " ")
+			got := runIn(t, s.repo, append(typed, completionFlag)...)
+			if diff := cmp.Diff(want, strings.Join(strings.Fields(got.out), " ")); diff != "" || got.code != 0 || got.err != "" {
+				t.Errorf("%d %s(-want +got):\n%s", got.code, got.err, diff)
+			}
+		})
+	}
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		script := runIn(t, s.repo, "completion", shell).ok(t)
+		if !strings.Contains(script, completionFlag) {
+			t.Errorf("the script for %s asks for nothing:\n%s", shell, script)
+		}
+	}
+}
+
+func TestColourOnTerminals(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.train(t)
+	tests := []struct {
+		columns int
+		env     string
+		args    []string
+		colour  bool
+	}{
+		{0, "", []string{"ls"}, false},
+		{100, "", []string{"ls"}, true},
+		{100, "NO_COLOR=1", []string{"ls"}, false},
+		{100, "TERM=dumb", []string{"ls"}, false},
+		{100, "NO_COLOR=1", []string{"ls", "--color", "always"}, true},
+		{0, "", []string{"--color=always", "ls"}, true},
+		{100, "", []string{"ls", "--colour=never"}, false},
+		{100, "", []string{"ls", "--json"}, false},
+	}
+	for _, tt := range tests {
+		env := append(os.Environ(), "TERM=xterm", "NO_COLOR=", tt.env)
+		got := runWith(t.Context(), Edges{Dir: s.repo, Args: tt.args, Columns: tt.columns, Env: env})
+		if has := strings.Contains(got.ok(t), "\x1b[32msucceeded\x1b[m"); has != tt.colour {
+			t.Errorf("%+v: colour %v\n%s", tt, has, got.out)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	runIn(t, t.TempDir(), "version").want(t, 0, "git-models "+gitmodels.Version+"\n", "")
+	runIn(t, t.TempDir(), "--version").want(t, 0, "git-models "+gitmodels.Version+"\n", "")
+}
