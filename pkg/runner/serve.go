@@ -35,12 +35,18 @@ func (s *server) serve(ctx context.Context, conn *net.UnixConn) error {
 	if err != nil {
 		return c.fail(err)
 	}
+	patience := requestTime
+	if !may {
+		patience = strangerTime
+	}
+	// A stranger's request is read, too: closing before it is written would cost
+	// the stranger the answer.
+	req, err := c.read(patience)
 	if !may {
 		s.r.log.Warn("a stranger was refused at the socket", "uid", c.peer.uid, "pid", c.peer.pid)
 		return c.fail(&gitmodels.Error{Kind: gitmodels.Forbidden,
 			Message: fmt.Sprintf("refused: uid %d neither owns a repository served here nor belongs to the group of the spool", c.peer.uid)})
 	}
-	req, err := c.read()
 	if err != nil {
 		return c.fail(&gitmodels.Error{Kind: gitmodels.Invalid, Message: "the request cannot be read: " + err.Error()})
 	}
@@ -77,15 +83,15 @@ func (c *client) bound(ctx context.Context, req wire.Request) (context.Context, 
 }
 
 // read reads the request: one line of bounded length, in bounded time.
-func (c *client) read() (wire.Request, error) {
+func (c *client) read(patience time.Duration) (wire.Request, error) {
 	var req wire.Request
-	if err := c.conn.SetReadDeadline(time.Now().Add(requestTime)); err != nil {
+	if err := c.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return req, err
 	}
 	line, err := bufio.NewReader(io.LimitReader(c.conn, maxRequest)).ReadBytes('\n')
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return req, fmt.Errorf("nothing came within %s", requestTime)
+		return req, fmt.Errorf("nothing came within %s", patience)
 	case errors.Is(err, io.EOF) && len(line) >= maxRequest:
 		return req, fmt.Errorf("it has more than %d bytes", maxRequest)
 	case err != nil && !errors.Is(err, io.EOF):

@@ -24,6 +24,7 @@ const maxSocketPath = 107
 const (
 	maxClients   = 64
 	requestTime  = 10 * time.Second // from connecting to the whole request
+	strangerTime = time.Second      // the same for one who may not ask
 	answerTime   = time.Minute      // for an answer that does not follow
 	writeTime    = 30 * time.Second // for one line to a slow reader
 	maxRequest   = 64 << 10         // bytes; a longer one is refused
