@@ -57,9 +57,19 @@ func Assign(key, text string) (string, error) {
 // maxFaults bounds what is said about one file.
 const maxFaults = 50
 
+// maxPath bounds the path of one parameter, in bytes.
+const maxPath = 8 << 10
+
+// maxText bounds the overrides of one file together, in bytes. It is beyond what
+// any engine takes; keys that repeat along their paths must not fill the memory
+// before that is found.
+const maxText = 4 << 20
+
 type encoder struct {
 	overrides []Override
 	faults    []document.Fault
+	text      int  // bytes of overrides
+	over      bool // maxText was passed, and said
 }
 
 func (e *encoder) fault(n *document.Node, suggestion, format string, args ...any) {
@@ -71,6 +81,14 @@ func (e *encoder) fault(n *document.Node, suggestion, format string, args ...any
 }
 
 func (e *encoder) add(n *document.Node, key, value string) {
+	e.text += len(key) + len(value)
+	if e.text > maxText {
+		if !e.over {
+			e.over = true
+			e.fault(n, "", "the overrides up to here have more than %d bytes", maxText)
+		}
+		return
+	}
 	e.overrides = append(e.overrides, Override{Text: key + "=" + value, Key: key, Line: n.Line, Column: n.Column})
 }
 
@@ -108,6 +126,13 @@ func keyName(s string) string { return "'" + gitmodels.Printable(s, 60) + "'" }
 // value writes what stands at a path: a mapping by its parts where every key of
 // it can be part of a path, else as a literal.
 func (e *encoder) value(path string, n *document.Node) {
+	switch {
+	case e.over:
+		return
+	case len(path) > maxPath:
+		e.fault(n, "", "the key %s is longer than %d bytes", keyName(path), maxPath)
+		return
+	}
 	switch n.Kind {
 	case document.Map:
 		if len(n.Pairs) == 0 || !e.segments(n) {

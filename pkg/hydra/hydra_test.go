@@ -3,6 +3,7 @@ package hydra_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -243,6 +244,26 @@ func TestAssign(t *testing.T) {
 	}
 	if got, err := hydra.Assign("k", "a\nb"); err == nil {
 		t.Errorf("a newline passed: %q", got)
+	}
+}
+
+// Small files that would make many long overrides are refused before they fill
+// the memory.
+func TestOverridesAreBounded(t *testing.T) {
+	var leaves strings.Builder
+	for i := range 9000 {
+		fmt.Fprintf(&leaves, "  k%d: 1\n", i)
+	}
+	for name, c := range map[string]struct{ yaml, want string }{
+		"a long key above many": {"? " + strings.Repeat("k", 8000) + "\n:\n" + leaves.String(), "the overrides up to here have more than 4194304 bytes"},
+		"a longer key":          {"? " + strings.Repeat("k", 100_000) + "\n:\n" + leaves.String(), "is longer than 8192 bytes"},
+		"a repeated text":       {"a: &a " + strings.Repeat("x", 500_000) + "\nb: [*a, *a, *a, *a, *a]\n", "more than 2097152 bytes, aliases followed"},
+		"all to be quoted":      {"a: \"" + strings.Repeat("'", 1_000_000) + "\"\nb: " + strings.Repeat("x", 40_000), ""},
+	} {
+		overrides, err := hydra.Overrides([]byte(c.yaml))
+		if c.want == "" && (err != nil || len(overrides) != 2) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %.200v, want %s", name, err, c.want)
+		}
 	}
 }
 

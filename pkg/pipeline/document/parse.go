@@ -21,6 +21,8 @@ const (
 	MaxDepth = 64
 	// MaxNodes bounds keys, values and containers together, aliases followed.
 	MaxNodes = 50_000
+	// MaxText bounds the text of all keys and values together, aliases followed.
+	MaxText = 2 * gitmodels.MaxPipelineFile
 	// maxFaults bounds the faults of one file: enough to mend it, not enough to
 	// flood whoever reads them.
 	maxFaults = 50
@@ -185,6 +187,7 @@ func failingLine(data []byte, err error) int {
 type builder struct {
 	loader Loader
 	count  int
+	text   int  // bytes
 	over   bool // a bound was passed: one fault says so, nothing more is read
 	faults []Fault
 }
@@ -211,8 +214,12 @@ func (b *builder) node(y *yaml.Node, depth int) *Node {
 	}
 	n := &Node{Line: from.Line, Column: from.Column}
 	b.count++
+	b.text += len(y.Value)
 	switch {
 	case b.over:
+		return n
+	case b.text > MaxText:
+		b.stop(from, "the file is too large: more than %d bytes, aliases followed", MaxText)
 		return n
 	case b.count > MaxNodes:
 		b.stop(from, "the file is too large: more than %d keys and values, aliases followed", MaxNodes)

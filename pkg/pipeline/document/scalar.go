@@ -54,6 +54,10 @@ type Value struct {
 // maxDigits is the length from which Python refuses to convert a number.
 const maxDigits = 4300
 
+// longPlain is the length from which a plain scalar is either text or refused,
+// without a look at the patterns.
+const longPlain = 2 * maxDigits
+
 // patterns are PyYAML's implicit resolvers (yaml/resolver.py) and the one that
 // OmegaConf puts in place of its float (omegaconf/_utils.py).
 var patterns = sync.OnceValue(func() (p struct{ boolean, float, integer, null, date, fixed *regexp.Regexp }) {
@@ -97,6 +101,10 @@ func plain(text string, loader Loader) (Value, error) {
 	}
 	numeric := first >= '0' && first <= '9' || first == '-' || first == '+' || first == '.'
 	switch {
+	case len(text) > longPlain && numeric && strings.Trim(text, "0123456789abcdefABCDEFxX_.:+-") == "":
+		return Value{}, fmt.Errorf("a number of %d characters is more than Python reads", len(text))
+	case len(text) > longPlain:
+		return Value{Kind: String, Text: text}, nil
 	case !numeric && p.boolean.MatchString(text):
 		return boolean(text)
 	case numeric && p.float.MatchString(text):
