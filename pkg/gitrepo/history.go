@@ -74,7 +74,10 @@ func (r *Repo) Peel(ctx context.Context, rev string) (gitmodels.CommitID, error)
 	notFound := &gitmodels.Error{Kind: gitmodels.NotFound, Op: "resolve revision",
 		Message: fmt.Sprintf("%s names no commit of this repository", shown)}
 	if strings.HasPrefix(rev, "refs/") {
-		end := strings.IndexAny(rev+"^", "^~:@")
+		end := strings.IndexAny(rev+"^", "^~:")
+		if at := strings.Index(rev, "@{"); at >= 0 && at < end {
+			end = at
+		}
 		id, err := r.tip(ctx, gitmodels.RefName(rev[:end]))
 		if err != nil {
 			return "", err
@@ -82,7 +85,9 @@ func (r *Repo) Peel(ctx context.Context, rev string) (gitmodels.CommitID, error)
 		if id == "" {
 			return "", notFound
 		}
-		rev = string(id) + rev[end:]
+		if !strings.HasPrefix(rev[end:], "@{") { // the reflog goes by the name
+			rev = string(id) + rev[end:]
+		}
 	}
 	res, err := run(ctx, r.call("rev-parse", "--verify", rev+"^{commit}"))
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	formats(t, func(t *testing.T, r *Repo) {
+		gitIn(t, r.Dir(), "config", "core.logAllRefUpdates", "always")
 		a := commit(t, r, content{"f": "1", "gone": "x"})
 		b := commit(t, r, content{"f": "2", "new/deep": "y", "odd\n\"name": "z"}, a)
 		c := commit(t, r, content{"f": "3"}, a)
@@ -74,8 +75,9 @@ func TestHistory(t *testing.T) {
 		if got := must(r.Peel(ctx, string(m[:12])))(t); got != m {
 			t.Errorf("Peel(prefix) = %s", got)
 		}
+		setRef(t, r, "refs/heads/ada@home", b)
 		for rev, want := range map[string]gitmodels.CommitID{
-			"refs/heads/main": m, "refs/heads/main~1": b, "refs/heads/main^2": c, "refs/tags/v1": b, "refs/tags/v1^{commit}": b, "main^2": c,
+			"refs/heads/ada@home": b, "refs/heads/ada@home^": a, "refs/heads/main": m, "refs/heads/main@{0}": m, "refs/heads/main~1": b, "refs/heads/main^2": c, "refs/tags/v1": b, "refs/tags/v1^{commit}": b, "main^2": c,
 		} {
 			if got := must(r.Peel(ctx, rev))(t); got != want {
 				t.Errorf("Peel(%s) = %s, want %s", rev, got, want)
