@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -228,13 +229,14 @@ func zeros(b []byte) bool {
 }
 
 // commit puts the stage in its place. Equal content that is there already
-// stays; other content is replaced unless its run is finished.
+// stays; other content is replaced unless its run is finished. A finished
+// prefix may hold more: what was put to prefixes below it, such as logs.
 func (s *stage) commit(ctx context.Context, files []gitmodels.File) error {
 	there, finished, err := s.existing(ctx)
 	switch {
 	case err != nil:
 		return err
-	case there != nil && slices.Equal(there, files):
+	case there != nil && slices.Equal(there, files), finished && contains(there, files):
 		return s.discard()
 	case finished:
 		return &gitmodels.Error{Kind: gitmodels.Invalid, Op: "storing results",
@@ -265,20 +267,19 @@ func (s *stage) discard() error {
 	return s.root.RemoveAll(s.part)
 }
 
-// existing lists what the prefix holds now, without run.json; nil when there is
-// nothing there.
+// existing lists what the prefix holds now, without run.json, and whether its
+// run is finished; nil when there is nothing there.
 func (s *stage) existing(ctx context.Context) (files []gitmodels.File, finished bool, err error) {
 	if _, err := s.root.Lstat(s.dest); errors.Is(err, fs.ErrNotExist) {
-		return nil, false, nil
+		finished, err := s.finished()
+		return nil, finished, err
 	}
 	dir, err := s.root.OpenRoot(s.dest)
 	if err != nil {
 		return nil, false, err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	if _, err := dir.Lstat(RunFile); err == nil {
-		finished = true
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	if finished, err = s.finished(); err != nil {
 		return nil, false, err
 	}
 	f, err := survey(ctx, dir)
@@ -299,6 +300,29 @@ func (s *stage) existing(ctx context.Context) (files []gitmodels.File, finished 
 		files = append(files, gitmodels.File{Path: p, Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))})
 	}
 	return files, finished, nil
+}
+
+// finished reports whether the prefix, or one it lies below, holds a run.json.
+func (s *stage) finished() (bool, error) {
+	for p := s.dest; p != "."; p = path.Dir(p) {
+		if _, err := s.root.Lstat(path.Join(p, RunFile)); err == nil {
+			return true, nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// contains reports whether every one of files is among all; both are sorted.
+func contains(all, files []gitmodels.File) bool {
+	for _, f := range files {
+		i, ok := slices.BinarySearchFunc(all, f.Path, func(a gitmodels.File, p string) int { return strings.Compare(a.Path, p) })
+		if !ok || all[i] != f {
+			return false
+		}
+	}
+	return true
 }
 
 // reading stops when its context ends.

@@ -18,6 +18,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -45,18 +46,25 @@ const (
 // Dir is a store in folders. Its zero value serves nothing; use New.
 type Dir struct {
 	roots []string
+	bad   []string                        // roots that are no URIs, and why, for the refusals
 	free  func(dir string) (int64, error) // bytes that may still be written at dir
 }
 
 // New is the store of the state directory home: it serves URIs below
 // <home>/store, or, when roots are given, below these file:// URIs instead (what
 // policy allows). Roots of other schemes belong to other stores and are passed
-// over. A root that does not exist is made on first use.
+// over, and one that is no URI is named when a prefix is refused. A root that
+// does not exist is made on first use.
 func New(home string, roots ...string) *Dir {
 	d := &Dir{free: free}
 	for _, r := range roots {
+		if !strings.HasPrefix(r, scheme) {
+			continue
+		}
 		if p, err := Path(r); err == nil {
 			d.roots = append(d.roots, p)
+		} else {
+			d.bad = append(d.bad, err.Error())
 		}
 	}
 	if len(roots) == 0 {
@@ -158,7 +166,7 @@ func (d *Dir) open(uri string) (root *os.Root, dest string, err error) {
 		return root, rel, nil
 	}
 	return nil, "", &gitmodels.Error{Kind: gitmodels.Invalid, Op: "opening the store",
-		Message: fmt.Sprintf("store %s is not below an allowed store (%s)", gitmodels.Printable(uri, 200), strings.Join(d.roots, ", "))}
+		Message: fmt.Sprintf("store %s is not below an allowed store (%s)", gitmodels.Printable(uri, 200), strings.Join(slices.Concat(d.roots, d.bad), ", "))}
 }
 
 // room refuses a copy that would fill the disk.

@@ -160,6 +160,29 @@ func TestFinish(t *testing.T) {
 	}
 }
 
+// TestBelowAFinishedRun: logs are put below the metrics; when all is finished,
+// each Put may be repeated, and no other run's gets in.
+func TestBelowAFinishedRun(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	d := New(home)
+	uri := URI(home + "/store/dogs/metrics/5a32b0f")
+	values, logs, other := results(t, map[string]string{"z.jsonl": "1"}), results(t, map[string]string{"train.log": "2"}), results(t, map[string]string{"train.log": "3"})
+	for round := range 2 {
+		if err := errors.Join(put(d, uri, values), put(d, uri+"/logs", logs), d.Finish(context.Background(), uri, []byte("{}"))); err != nil {
+			t.Fatal(round, err)
+		}
+	}
+	for _, below := range []string{"/logs", "/logs/deeper", "/new"} {
+		if err := put(d, uri+below, other); gitmodels.KindOf(err) != gitmodels.Invalid {
+			t.Errorf("%s: %v", below, err)
+		}
+	}
+	if d := cmp.Diff(map[string]string{"z.jsonl": "1", "logs/train.log": "2", "run.json": "{}"}, stored(t, home+"/store/dogs/metrics/5a32b0f")); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestHostileResults(t *testing.T) {
 	t.Parallel()
 	secret := filepath.Join(t.TempDir(), "secret")
@@ -314,7 +337,10 @@ func TestRoots(t *testing.T) {
 	t.Parallel()
 	home, shared := t.TempDir(), t.TempDir()
 	src := results(t, map[string]string{"a": "1"})
-	d := New(home, URI(shared), "s3://bucket/x", URI(shared)+"-b/")
+	d := New(home, URI(shared), "s3://bucket/x", URI(shared)+"-b/", "file:///un?usable")
+	if err := put(d, "file:///etc/x", src); err == nil || !strings.Contains(err.Error(), "un?usable") || strings.Contains(err.Error(), "bucket") {
+		t.Errorf("the refusal does not name the root that cannot be used: %v", err)
+	}
 	for uri, ok := range map[string]bool{
 		URI(shared) + "/dogs": true, URI(shared) + "-b/dogs": true,
 		URI(shared): false, URI(shared) + "/": false, URI(shared) + "-c/x": false,

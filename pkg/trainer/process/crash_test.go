@@ -248,3 +248,16 @@ func TestBootID(t *testing.T) {
 		t.Fatalf("%+v, %v", s.record, err)
 	}
 }
+
+// TestSupervisorGivesUp: its reason reaches the one who submits.
+func TestSupervisorGivesUp(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "true")
+	b.e.o.BootID = "/nonexistent/boot_id"
+	if _, err := b.e.Submit(context.Background(), b.job); err == nil || !strings.Contains(err.Error(), "/nonexistent/boot_id") {
+		t.Errorf("%v", err)
+	}
+	if s := b.status(); s.State != gitmodels.JobUnknown {
+		t.Errorf("%+v", s)
+	}
+}

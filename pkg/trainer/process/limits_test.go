@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -75,20 +76,27 @@ func TestCPULimit(t *testing.T) {
 	b.job.CPUs = 0.5
 	s := b.run()
 	b.want(s, gitmodels.JobSucceeded, "")
-	grouped := strings.Contains(b.log(), "git-models-5a32b0f")
-	if warned := strings.Contains(fmt.Sprint(s.Warnings), "job.cpus is not applied"); warned == grouped && os.Getuid() != 0 {
-		t.Errorf("grouped %v, warnings %q", grouped, s.Warnings)
+	sight, err := b.e.look(b.job)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, mount := range []string{"cpu", "memory", "pids", "unified"} {
-		left, err := filepath.Glob("/sys/fs/cgroup/" + mount + "/git-models-5a32b0f-*")
-		if err != nil {
-			t.Fatal(err)
+	if grouped := strings.Contains(b.log(), "git-models-5a32b0f"); grouped != (len(sight.record.Groups) > 0) {
+		t.Errorf("groups %q, but the job stood in:\n%s", sight.record.Groups, b.log())
+	}
+	for _, dir := range sight.record.Groups {
+		if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is left: %v", dir, err)
 		}
-		for _, dir := range left {
-			if len(groupMembers(dir)) == 0 && !exists(dir, "cgroup.procs") {
-				t.Errorf("%s is left", dir)
-			}
+	}
+	g, _ := makeGroup(b.job)
+	applied := g != nil && g.dirs["cpu"] != ""
+	if g != nil {
+		if err := g.remove(); err != nil {
+			t.Error(err)
 		}
+	}
+	if warned := strings.Contains(fmt.Sprint(s.Warnings), "job.cpus is not applied"); warned == applied {
+		t.Errorf("applied %v, warnings %q", applied, s.Warnings)
 	}
 }
 

@@ -13,6 +13,7 @@
 //	cancel           asks the supervisor to end the job
 //	tmp/             the job's /tmp, removed at its end
 //	exit.json        how the job ended, last of all it writes
+//	fault            why a supervisor gave up before it had a job
 //
 // So a record of the supervisor without exit.json means running while the lock
 // is held, and lost when it is not.
@@ -241,12 +242,21 @@ func (e *Engine) awaitRecord(ctx context.Context, job gitmodels.Job, ended <-cha
 		case why := <-ended:
 			// One of an earlier Submit may hold the lock, and ours has made way.
 			if s, err := e.look(job); err != nil || s.record == nil && s.exit == nil && !s.held {
-				return internal("starting the supervisor", errors.Join(err, fmt.Errorf("it ended without a record: %w", orExit0(why))))
+				return internal("starting the supervisor", errors.Join(err, fmt.Errorf("it ended without a record: %w%s", orExit0(why), faultWords(job.Dir))))
 			}
 			ended = nil
 		case <-tick.C:
 		}
 	}
+}
+
+// faultWords is what the supervisor left to say.
+func faultWords(dir string) string {
+	b, err := os.ReadFile(filepath.Join(dir, faultFile))
+	if err != nil {
+		return "" // it said nothing
+	}
+	return ": " + gitmodels.Printable(string(b), 500)
 }
 
 func orExit0(err error) error {

@@ -22,6 +22,7 @@ const (
 	recordFile = "supervisor.json"
 	cancelFile = "cancel"
 	exitFile   = "exit.json"
+	faultFile  = "fault"
 	tmpFolder  = "tmp"
 )
 

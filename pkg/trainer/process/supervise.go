@@ -30,8 +30,11 @@ func Supervise(dir string) int {
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGUSR1, unix.SIGUSR2)
 	atStep("supervise: begin")
 	if err := s.run(); err != nil {
-		// Standard error is nobody's; the lock is free now and the record, or its
-		// absence, says what Status and Submit have to do.
+		// Standard error is nobody's. The lock is free now and the record, or its
+		// absence, says what Status and Submit have to do; Submit repeats the words.
+		if os.WriteFile(filepath.Join(dir, faultFile), []byte(err.Error()), 0o600) != nil {
+			return 2
+		}
 		return 1
 	}
 	return 0
