@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,9 +33,7 @@ func (l *Ledger) Find(ctx context.Context, repositoryID, prefix string) (commit 
 			return invalid("%s is no commit: want at least %d hexadecimal digits", shown, minPrefix)
 		}
 		// "g" comes after every digit.
-		rows, err := tx.QueryContext(ctx, `
-			SELECT DISTINCT new_id FROM pushes WHERE repository_id = $1 AND new_id >= $2 AND new_id < $3
-			ORDER BY new_id LIMIT 4`, repositoryID, digits, digits+"g")
+		rows, err := tx.QueryContext(ctx, findQuery, repositoryID, digits, digits+"g")
 		if err != nil {
 			return err
 		}
@@ -52,6 +51,10 @@ func (l *Ledger) Find(ctx context.Context, repositoryID, prefix string) (commit 
 	})
 	return commit, err
 }
+
+const findQuery = `
+	SELECT DISTINCT new_id FROM pushes WHERE repository_id = $1 AND new_id >= $2 AND new_id < $3
+	ORDER BY new_id LIMIT 4`
 
 // candidates lists commits that share their first digits, as short as tells
 // them apart.
@@ -214,9 +217,10 @@ func (l *Ledger) List(ctx context.Context, repositoryID string, limit int) (list
 	return list, nil
 }
 
-// refsQuery lists the refs of a commit in the order in which they got it.
+// refsQuery lists the refs of a commit in the order in which they got it, one
+// for every record.
 const refsQuery = `
-	SELECT ref FROM pushes WHERE repository_id = $1 AND new_id = $2 GROUP BY ref ORDER BY MIN(seq)`
+	SELECT ref FROM pushes WHERE repository_id = $1 AND new_id = $2 ORDER BY seq`
 
 func addRefs(ctx context.Context, refs *sql.Stmt, r *row) error {
 	rows, err := refs.QueryContext(ctx, r.repositoryID, r.Commit)
@@ -224,9 +228,16 @@ func addRefs(ctx context.Context, refs *sql.Stmt, r *row) error {
 		return err
 	}
 	names, err := scanAll(rows, scanOne[gitmodels.RefName])
-	r.Refs = append(r.Refs, names...)
+	for _, name := range names {
+		if !slices.Contains(r.Refs, name) {
+			r.Refs = append(r.Refs, name)
+		}
+	}
 	return err
 }
+
+const showQuery = "SELECT " + rowColumns + " FROM " + rowTables + `
+	WHERE p.repository_id = $1 AND p.new_id = $2 ORDER BY p.seq DESC LIMIT 1`
 
 // Show implements gitmodels.Ledger. The stages are those of the current
 // attempt.
@@ -235,8 +246,7 @@ func (l *Ledger) Show(ctx context.Context, repositoryID string, commit gitmodels
 	err := l.read(ctx, "showing a commit", func(tx *sql.Tx) error {
 		var ok bool
 		var err error
-		r, ok, err = scanMaybe(tx.QueryRowContext(ctx, "SELECT "+rowColumns+" FROM "+rowTables+`
-			WHERE p.repository_id = $1 AND p.new_id = $2 ORDER BY p.seq DESC LIMIT 1`, repositoryID, commit), scanRow)
+		r, ok, err = scanMaybe(tx.QueryRowContext(ctx, showQuery, repositoryID, commit), scanRow)
 		if err != nil {
 			return err
 		}
@@ -262,10 +272,11 @@ func (l *Ledger) Show(ctx context.Context, repositoryID string, commit gitmodels
 	return r.Listing, nil
 }
 
+const recordsQuery = "SELECT " + recordColumns + " FROM pushes WHERE repository_id = $1 AND new_id = $2 ORDER BY seq"
+
 // addPushes adds every record of the commit, in the order of arrival.
 func addPushes(ctx context.Context, tx *sql.Tx, r *row) error {
-	rows, err := tx.QueryContext(ctx, `
-		SELECT `+recordColumns+` FROM pushes WHERE repository_id = $1 AND new_id = $2 ORDER BY seq`, r.repositoryID, r.Commit)
+	rows, err := tx.QueryContext(ctx, recordsQuery, r.repositoryID, r.Commit)
 	if err != nil {
 		return err
 	}

@@ -113,8 +113,10 @@ func (l *Ledger) PendingOutbox(ctx context.Context) (int, error) {
 
 // Live implements gitmodels.Ledger.
 func (l *Ledger) Live(ctx context.Context) (int, error) {
-	return l.count(ctx, "counting live runs", "SELECT count(*) FROM runs WHERE finished_at = 0")
+	return l.count(ctx, "counting live runs", liveQuery)
 }
+
+const liveQuery = "SELECT count(*) FROM runs WHERE finished_at = 0"
 
 func (l *Ledger) count(ctx context.Context, op, query string) (n int, err error) {
 	err = l.read(ctx, op, func(tx *sql.Tx) error { return tx.QueryRowContext(ctx, query).Scan(&n) })

@@ -44,9 +44,7 @@ func (l *Ledger) RecordPush(ctx context.Context, p gitmodels.NewPush) (gitmodels
 		if err := mustServe(ctx, tx, p.RepositoryID); err != nil {
 			return err
 		}
-		again, ok, err := scanMaybe(tx.QueryRowContext(ctx,
-			"SELECT "+recordColumns+" FROM pushes WHERE repository_id = $1 AND id = $2 AND ref = $3",
-			p.RepositoryID, p.ID, p.Ref), scanRecord)
+		again, ok, err := scanMaybe(tx.QueryRowContext(ctx, entryQuery, p.RepositoryID, p.ID, p.Ref), scanRecord)
 		if err != nil {
 			return err
 		}
@@ -100,6 +98,15 @@ func validPush(p gitmodels.NewPush) error {
 	return invalid("push %s has the source %s: want hook, reconcile, seen or manual", gitmodels.Printable(p.ID, 80), gitmodels.Printable(string(p.Source), 40))
 }
 
+// The records that an update may have already, by its push and by what it did.
+const (
+	entryQuery  = "SELECT " + recordColumns + " FROM pushes WHERE repository_id = $1 AND id = $2 AND ref = $3"
+	updateQuery = "SELECT " + recordColumns + ` FROM pushes
+		WHERE repository_id = $1 AND new_id = $2 AND ref = $3 ORDER BY seq LIMIT 1`
+	openQuery = "SELECT " + recordColumns + ` FROM pushes
+		WHERE repository_id = $1 AND new_id = $2 AND ref = $3 AND source IN ($4, $5) ORDER BY seq LIMIT 1`
+)
+
 // mustServe fails unless the repository is registered.
 func mustServe(ctx context.Context, tx *sql.Tx, id string) error {
 	var n int
@@ -113,18 +120,13 @@ func mustServe(ctx context.Context, tx *sql.Tx, id string) error {
 // openRecord finds the record that the hook's entry p completes: the update as
 // the reconciler or the registration found it, without a pusher.
 func openRecord(ctx context.Context, tx *sql.Tx, p gitmodels.NewPush) (record, bool, error) {
-	return scanMaybe(tx.QueryRowContext(ctx, `
-		SELECT `+recordColumns+` FROM pushes
-		WHERE repository_id = $1 AND new_id = $2 AND ref = $3 AND source IN ($4, $5)
-		ORDER BY seq LIMIT 1`,
+	return scanMaybe(tx.QueryRowContext(ctx, openQuery,
 		p.RepositoryID, p.New, p.Ref, gitmodels.SourceReconcile, gitmodels.SourceSeen), scanRecord)
 }
 
 // recordOf finds the oldest record of a ref at a commit.
 func recordOf(ctx context.Context, tx *sql.Tx, repositoryID string, tip gitmodels.Tip) (record, bool, error) {
-	return scanMaybe(tx.QueryRowContext(ctx, `
-		SELECT `+recordColumns+` FROM pushes
-		WHERE repository_id = $1 AND new_id = $2 AND ref = $3 ORDER BY seq LIMIT 1`,
+	return scanMaybe(tx.QueryRowContext(ctx, updateQuery,
 		repositoryID, tip.Commit, tip.Ref), scanRecord)
 }
 
@@ -274,14 +276,15 @@ func (l *Ledger) Known(ctx context.Context, repositoryID string) (tips []gitmode
 // that was run again last; a run that is being cancelled is no base.
 func (l *Ledger) Base(ctx context.Context, repositoryID string, ref gitmodels.RefName) (base gitmodels.CommitID, ok bool, err error) {
 	err = l.read(ctx, "looking for the base", func(tx *sql.Tx) error {
-		base, ok, err = scanMaybe(tx.QueryRowContext(ctx, `
-			SELECT p.new_id FROM pushes p JOIN runs r ON r.id = p.run_id
-			WHERE p.repository_id = $1 AND p.ref = $2 AND p.source <> $3
-				AND r.state NOT IN ($4, $5, $6)
-			ORDER BY p.seq DESC LIMIT 1`,
+		base, ok, err = scanMaybe(tx.QueryRowContext(ctx, baseQuery,
 			repositoryID, ref, gitmodels.SourceManual, gitmodels.Failed, gitmodels.Cancelled, gitmodels.Cancelling),
 			scanOne[gitmodels.CommitID])
 		return err
 	})
 	return base, ok, err
 }
+
+const baseQuery = `
+	SELECT p.new_id FROM pushes p JOIN runs r ON r.id = p.run_id
+	WHERE p.repository_id = $1 AND p.ref = $2 AND p.source <> $3 AND r.state NOT IN ($4, $5, $6)
+	ORDER BY p.seq DESC LIMIT 1`

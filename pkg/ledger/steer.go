@@ -114,9 +114,7 @@ func (l *Ledger) nextAttempt(ctx context.Context, tx *sql.Tx, run gitmodels.Run,
 
 // newestRecord is the record of a commit that came last.
 func newestRecord(ctx context.Context, tx *sql.Tx, repositoryID string, commit gitmodels.CommitID) (record, bool, error) {
-	r, ok, err := scanMaybe(tx.QueryRowContext(ctx, `
-		SELECT `+recordColumns+` FROM pushes WHERE repository_id = $1 AND new_id = $2 ORDER BY seq DESC LIMIT 1`,
-		repositoryID, commit), scanRecord)
+	r, ok, err := scanMaybe(tx.QueryRowContext(ctx, recordsQuery+" DESC LIMIT 1", repositoryID, commit), scanRecord)
 	if err != nil {
 		return record{}, false, fmt.Errorf("newest record of %s: %w", commit, err)
 	}

@@ -69,6 +69,7 @@ CREATE TABLE pushes (
 
 CREATE INDEX pushes_order ON pushes (repository_id, seq);
 CREATE INDEX pushes_commit ON pushes (repository_id, new_id, seq);
+CREATE INDEX pushes_update ON pushes (repository_id, new_id, ref, seq);
 CREATE INDEX pushes_ref ON pushes (repository_id, ref, seq);
 
 CREATE TABLE attempts (
