@@ -25,22 +25,17 @@ const (
 // imports, which keeps the hooks fast, and removes old folders. What fails here
 // is logged and harms nothing.
 func (r *Runner) houseLoop(ctx context.Context) error {
-	clock := r.cfg.Clock
-	swept := clock.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-clock.After(r.cfg.Pace.Spool):
+		case <-r.cfg.Clock.After(r.cfg.Pace.Spool):
 		}
 		for _, path := range r.dueGraphs() {
 			r.writeGraph(ctx, path)
 		}
-		if now := clock.Now(); now.Sub(swept) >= sweepEvery {
-			swept = now
-			if err := r.sweep(ctx); err != nil && ctx.Err() == nil {
-				r.log.Warn("removing old folders", "cause", err.Error())
-			}
+		if err := guard(func() error { return r.sweepIfDue(ctx) }); err != nil && ctx.Err() == nil {
+			r.say.warn("sweep", "old folders could not all be removed", "cause", err.Error())
 		}
 	}
 }
@@ -75,6 +70,31 @@ func (r *Runner) writeGraph(ctx context.Context, path string) {
 	r.say.over("graph " + path)
 }
 
+// sweepIfDue sweeps when nobody has for sweepEvery: a file tells, so that runners
+// that start with every push do not sweep with every push.
+func (r *Runner) sweepIfDue(ctx context.Context) error {
+	now := r.cfg.Clock.Now()
+	if now.Sub(r.swept) < sweepEvery {
+		return nil
+	}
+	stamp := filepath.Join(r.cfg.Home, "runs", ".swept")
+	if info, err := os.Stat(stamp); err == nil && now.Sub(info.ModTime()) < sweepEvery {
+		r.swept = info.ModTime()
+		return nil
+	}
+	r.swept = now
+	if err := makeFolder(filepath.Dir(stamp)); err != nil {
+		return err
+	}
+	if err := os.WriteFile(stamp, nil, 0o600); err != nil {
+		return err
+	}
+	if err := os.Chtimes(stamp, now, now); err != nil {
+		return err
+	}
+	return r.sweep(ctx)
+}
+
 // sweep removes the folders of attempts that ended without success longer than
 // keepFailed ago, and of those that succeeded all but their logs.
 func (r *Runner) sweep(ctx context.Context) error {
@@ -99,6 +119,9 @@ func (r *Runner) sweep(ctx context.Context) error {
 			id, err := gitmodels.ParseCommitID(e.Name())
 			if err != nil {
 				continue // not ours
+			}
+			if info, err := e.Info(); err != nil || r.cfg.Clock.Now().Sub(info.ModTime()) < keepFailed {
+				continue // gone meanwhile, or its newest attempt is younger
 			}
 			failed = errors.Join(failed, r.sweepRun(ctx, repo, id))
 		}

@@ -33,7 +33,8 @@ type Runner struct {
 	stuck   map[string]string  // outbox items that failed several times, and why
 	graphs  map[string]bool    // repositories whose commit-graph is due
 
-	limitWas int // of the claim loop alone
+	swept    time.Time // of the housekeeping alone
+	limitWas int       // of the claim loop alone
 	limitAt  time.Time
 }
 
