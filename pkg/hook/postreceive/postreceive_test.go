@@ -94,7 +94,7 @@ func TestPusher(t *testing.T) {
 		{[]string{"GL_USER=b", "GITEA_PUSHER_NAME="}, gitmodels.Pusher{Name: "b", Via: "GL_USER"}},
 		{[]string{"REMOTE_USER=b\u202e\x07"}, gitmodels.Pusher{Name: `b\u202e\x07`, Via: "REMOTE_USER"}},
 		{[]string{"SSH_USER_AUTH=" + auth}, gitmodels.Pusher{Name: account + " with key " + fingerprint, Via: "SSH_USER_AUTH"}},
-		{[]string{"SSH_USER_AUTH=/nowhere", "USER=eve"}, gitmodels.Pusher{Name: account, Via: "uid"}},
+		{[]string{"SSH_USER_AUTH=/nowhere"}, gitmodels.Pusher{Name: account, Via: "uid"}},
 	} {
 		got := pusher(hook.Edges{Env: c.env})
 		if d := cmp.Diff(c.want, got); d != "" {
