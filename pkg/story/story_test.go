@@ -79,6 +79,9 @@ func setup(env *testscript.Env) error {
 			return err
 		}
 	}
+	if err := os.Chmod(filepath.Join(env.WorkDir, ".tmp"), 0o1777); err != nil {
+		return err
+	}
 	sandbox := "true"
 	if !sandboxWorks() {
 		sandbox = "unsandboxed"
