@@ -385,7 +385,7 @@ func TestWeight(t *testing.T) {
 		if info.Size() > limit {
 			t.Errorf("%s has %d bytes, the bound is %d", name, info.Size(), limit)
 		}
-		out, err := exec.Command("go", "list", "-deps", "./"+name).Output()
+		out, err := exec.Command("go", "list", "-buildvcs=false", "-deps", "./"+name).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
