@@ -107,14 +107,21 @@ func sorted(values []gitmodels.Metric) []gitmodels.Metric {
 	return out
 }
 
-// Less orders metrics by name, those that judge a model (validation,
-// evaluation, test) before those that only watch its training.
+// Less orders metrics by what people look at first: those that judge a model
+// (validation, evaluation, test) before those that only watch its training, a
+// total before its parts (accuracy, then accuracy/cats), then by name.
 func Less(a, b string) bool {
 	if x, y := judges(a), judges(b); x != y {
 		return x
 	}
+	if x, y := depth(a), depth(b); x != y {
+		return x < y
+	}
 	return a < b
 }
+
+// depth counts the parts of a name below eval/, which the evaluation adds.
+func depth(name string) int { return strings.Count(strings.TrimPrefix(name, "eval/"), "/") }
 
 func judges(name string) bool {
 	for _, p := range []string{"val", "eval", "test"} {

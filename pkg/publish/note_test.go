@@ -231,6 +231,19 @@ func TestParseNoteTrustsNothing(t *testing.T) {
 	}
 }
 
+func TestLess(t *testing.T) {
+	t.Parallel()
+	want := []string{"eval/test_accuracy", "val_accuracy", "val_loss", "eval/recall/cats", "val/recall/cats/old",
+		"accuracy", "loss", "grad/layer0"}
+	for i := range want {
+		for j := range want {
+			if Less(want[i], want[j]) != (i < j) {
+				t.Errorf("Less(%s, %s) = %v", want[i], want[j], i >= j)
+			}
+		}
+	}
+}
+
 func TestDuration(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[time.Duration]string{
