@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
@@ -166,6 +167,10 @@ func (w *worker) job(stage gitmodels.StageName, out *built, name string, command
 	}
 }
 
+// jobStates are all that an engine may answer.
+var jobStates = []gitmodels.JobState{gitmodels.JobUnknown, gitmodels.JobPending, gitmodels.JobRunning,
+	gitmodels.JobSucceeded, gitmodels.JobFailed, gitmodels.JobCancelled, gitmodels.JobLost}
+
 // watch looks at the job until it has ended, and has it cancelled when that is
 // asked. When ctx ends the job goes on: the next worker adopts it.
 func (w *worker) watch(ctx context.Context, stage gitmodels.StageName, trainer gitmodels.Trainer, job gitmodels.Job) (gitmodels.JobStatus, error) {
@@ -178,6 +183,9 @@ func (w *worker) watch(ctx context.Context, stage gitmodels.StageName, trainer g
 	)
 	for {
 		st, err := trainer.Status(ctx, job)
+		if err == nil && !slices.Contains(jobStates, st.State) {
+			err = fmt.Errorf("it answers with the state %q", st.State)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return st, context.Cause(ctx)

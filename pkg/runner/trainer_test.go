@@ -170,15 +170,8 @@ func (e *trainer) Cancel(ctx context.Context, job gitmodels.Job) error {
 // finish ends a held job: "succeeded", "failed exit status 3", "lost …".
 func (e *trainer) finish(job, how string) {
 	e.t.Helper()
-	if err := os.WriteFile(e.endFile(job), []byte(how), 0o600); err != nil {
-		e.t.Fatal(err)
-	}
-}
-
-// reset forgets how a job ended, so that the next of that name is held again.
-func (e *trainer) reset(job string) {
-	e.t.Helper()
-	if err := os.Remove(e.endFile(job)); err != nil {
+	tmp := e.endFile(job) + ".new" // whole or not at all: the runner looks all the time
+	if err := errors.Join(os.WriteFile(tmp, []byte(how), 0o600), os.Rename(tmp, e.endFile(job))); err != nil {
 		e.t.Fatal(err)
 	}
 }
