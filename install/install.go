@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,14 +100,15 @@ type chapter struct {
 	quiet bool     // not worth a word when nothing changed
 }
 
-// settled reports whether nothing is left to do.
-func (c chapter) settled() bool {
+// left is what is still to do, or empty when everything is in order.
+func (c chapter) left() string {
+	var words []string
 	for _, s := range c.steps {
 		if !s.again {
-			return false
+			words = append(words, cmp.Or(s.says, "the record"))
 		}
 	}
-	return true
+	return strings.Join(words, ", ")
 }
 
 // Install serves the bare repositories at paths from o.Home. It says on out
@@ -216,8 +218,8 @@ func (s *session) run(ctx context.Context, plan func() ([]chapter, error)) error
 		return fmt.Errorf("looking at the result: %w", err)
 	}
 	for _, c := range again {
-		if !c.settled() {
-			return &gitmodels.Error{Op: "verify", Message: fmt.Sprintf("%s is not as it should be after all: %s", c.title, c.steps[0].says)}
+		if left := c.left(); left != "" {
+			return &gitmodels.Error{Op: "verify", Message: fmt.Sprintf("%s is not as it should be after all; still to do: %s", c.title, left)}
 		}
 	}
 	return nil
@@ -231,11 +233,7 @@ func (s *session) apply(ctx context.Context, c chapter) error {
 	for _, step := range c.steps {
 		if !s.DryRun {
 			if err := step.do(ctx); err != nil {
-				what := step.says
-				if what == "" {
-					what = "prepare the change"
-				}
-				return fmt.Errorf("%s: %s: %w", c.title, what, err)
+				return fmt.Errorf("%s: %s: %w", c.title, cmp.Or(step.says, "preparing the change"), err)
 			}
 		}
 		if step.says != "" {

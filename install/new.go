@@ -52,7 +52,11 @@ func (s *session) makeNew(ctx context.Context, path string) error {
 // served: nobody has pushed to it, for it has no hooks or is not registered.
 func (s *session) abandon(ctx context.Context, path string) error {
 	if l, ok := s.opened[s.Home]; ok {
-		if err := l.Unregister(ctx, path); err != nil {
+		real, err := filepath.EvalSymlinks(path) // as it was registered
+		if err == nil {
+			err = l.Unregister(ctx, real)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -22,8 +22,9 @@ type record struct {
 	Version  int      `json:"version"`
 	Home     string   `json:"home"`     // the state directory that serves the repository
 	Settings []change `json:"settings"` // in the order they were made
-	// MadeHooks is the hooks folder, if there was none.
-	MadeHooks string `json:"made_hooks,omitempty"`
+	Hooks    string   `json:"hooks"`    // the folder that our hooks are in
+	// MadeHooks says that the folder was not there before.
+	MadeHooks bool `json:"made_hooks,omitempty"`
 }
 
 // change is one setting with what was there before it.

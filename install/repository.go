@@ -98,18 +98,24 @@ func (s *session) planRepository(ctx context.Context, t *target, autostart bool,
 		*problems = append(*problems, p)
 	}
 
-	rec := record{Version: recordVersion, Home: s.Home}
-	if t.installed != nil {
-		rec.Settings = append(rec.Settings, t.installed.Settings...)
-		rec.MadeHooks = t.installed.MadeHooks
-	}
-	settings := planSettings(t.repo, t.own, s.settings(t.policy, autostart), &rec)
 	_, err = os.Stat(t.hooks)
 	noHooks := errors.Is(err, fs.ErrNotExist)
-	if noHooks {
-		rec.MadeHooks = t.hooks
+	rec := record{Version: recordVersion, Home: s.Home, Hooks: t.hooks, MadeHooks: noHooks}
+	moved := false // git looks elsewhere for hooks than when they were installed
+	if was := t.installed; was != nil {
+		rec.Settings = append(rec.Settings, was.Settings...)
+		moved = was.Hooks != t.hooks
+		rec.MadeHooks = noHooks || was.MadeHooks && !moved
 	}
-	if t.installed == nil || noHooks || len(settings) > 0 {
+	settings := planSettings(t.repo, t.own, s.settings(t.policy, autostart), &rec)
+	if moved {
+		steps, notes, err := planUnhook(t.installed.Hooks, t.installed)
+		if err != nil {
+			return c, err
+		}
+		c.steps, c.notes = append(c.steps, steps...), append(c.notes, notes...)
+	}
+	if t.installed == nil || moved || noHooks || len(settings) > 0 {
 		c.steps = append(c.steps, step{do: func(context.Context) error { return rec.write(dir) }})
 	}
 	c.steps = append(c.steps, settings...)
@@ -377,90 +383,4 @@ func shared(entries []gitmodels.ConfigEntry) bool {
 		}
 	}
 	return yes
-}
-
-// removeIfEmpty removes a folder that nobody has put anything into.
-func removeIfEmpty(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) > 0 {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	return os.Remove(dir)
-}
-
-// planUninstall undoes planInstall.
-func (s *session) planUninstall(ctx context.Context, paths []string) ([]chapter, error) {
-	var problems Problems
-	var chapters []chapter
-	for _, path := range paths {
-		c, err := s.planRemoval(ctx, path)
-		if err != nil {
-			problems.addError(err)
-			continue
-		}
-		chapters = append(chapters, c)
-	}
-	return chapters, problems.err()
-}
-
-// planRemoval takes the hooks out first: from then on pushes are none of ours.
-func (s *session) planRemoval(ctx context.Context, path string) (chapter, error) {
-	repo, err := open(ctx, path)
-	if err != nil {
-		return chapter{}, err
-	}
-	dir := repo.Dir()
-	c := chapter{title: shown(dir)}
-	entries, err := repo.Config(ctx, "")
-	if err != nil {
-		return c, err
-	}
-	installed, err := readRecord(dir)
-	if err != nil {
-		return c, err
-	}
-	hooks, refused := hooksFolder(dir, entries)
-	if refused != nil {
-		hooks = filepath.Join(dir, "hooks") // ours could only ever be inside
-	}
-	if err := checkWritable(dir, hooks); err != nil {
-		return c, err
-	}
-	var notes []string
-	if c.steps, c.notes, err = planUnhook(hooks, installed); err != nil {
-		return c, err
-	}
-	home := s.Home
-	if installed != nil {
-		home = installed.Home
-	}
-	known, err := s.knows(ctx, home, dir)
-	if err != nil {
-		return c, err
-	}
-	if known {
-		c.steps = append(c.steps, step{says: "no longer served; results and history stay in " + shown(home), do: func(ctx context.Context) error {
-			l, err := s.ledger(ctx, home)
-			if err != nil {
-				return err
-			}
-			return l.Unregister(ctx, dir)
-		}})
-	}
-	if installed == nil {
-		return c, nil
-	}
-	restore, notes := planRestore(repo, ownEntries(dir, entries), installed)
-	c.steps = append(append(c.steps, restore...), step{do: func(context.Context) error {
-		if installed.MadeHooks != "" {
-			if err := removeIfEmpty(installed.MadeHooks); err != nil {
-				return err
-			}
-		}
-		return removeRecord(dir)
-	}})
-	c.notes = append(c.notes, notes...)
-	return c, nil
 }
