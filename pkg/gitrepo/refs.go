@@ -2,8 +2,14 @@ package gitrepo
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
@@ -90,13 +96,24 @@ func (r *Repo) forEachRef(ctx context.Context, prefixes []string, args ...string
 	return res.out, nil
 }
 
-// SymbolicTarget is the ref that a symbolic ref leads to, at the end of the
-// chain, whether or not it exists; false for what is no symbolic ref.
+// SymbolicTarget is the ref that a symbolic ref names, one step on, whether or
+// not it exists; false for what is no symbolic ref. A symbolic ref is never
+// packed, so with refs in files one look at its file answers: a hook asks this
+// for every ref of a push.
 func (r *Repo) SymbolicTarget(ctx context.Context, ref gitmodels.RefName) (target gitmodels.RefName, ok bool, err error) {
 	if err := checkRef(ref); err != nil {
 		return "", false, err
 	}
-	res, err := run(ctx, r.call("symbolic-ref", "-q", string(ref)))
+	if r.refFormat == "files" {
+		if content, known, err := r.looseRef(ref); err != nil || known {
+			name, symbolic := strings.CutPrefix(content, "ref:")
+			return gitmodels.RefName(strings.TrimSpace(name)), symbolic, err
+		}
+	}
+	res, err := run(ctx, r.call("symbolic-ref", "-q", "--no-recurse", string(ref)))
+	if err == nil && res.code == usageStatus { // git before 2.39 knows no --no-recurse
+		res, err = run(ctx, r.call("symbolic-ref", "-q", string(ref)))
+	}
 	switch {
 	case err != nil:
 		return "", false, err
@@ -107,6 +124,41 @@ func (r *Repo) SymbolicTarget(ctx context.Context, ref gitmodels.RefName) (targe
 	}
 	return gitmodels.RefName(strings.TrimSuffix(string(res.out), "\n")), true, nil
 }
+
+// usageStatus is how git ends when it does not understand its arguments.
+const usageStatus = 129
+
+// looseRef reads the file of a ref; empty when there is none. It is not known
+// when the file is none that git writes today, such as the symbolic link that
+// once was a symbolic ref: git has to be asked then.
+func (r *Repo) looseRef(ref gitmodels.RefName) (content string, known bool, err error) {
+	dir := r.common
+	if ref == "HEAD" { // the one ref of a linked work tree's own
+		dir = r.dir
+	}
+	f, err := os.OpenFile(filepath.Join(dir, filepath.FromSlash(string(ref))), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return "", true, nil
+	case errors.Is(err, syscall.ELOOP):
+		return "", false, nil
+	case err != nil:
+		return "", false, &gitmodels.Error{Op: "read ref " + gitmodels.Printable(string(ref), 200), Err: err}
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.IsDir() {
+		return "", err == nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxLooseRef {
+		return "", false, nil
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxLooseRef))
+	return string(b), err == nil, err
+}
+
+// maxLooseRef bounds the file of a ref: an id, or another ref's name.
+const maxLooseRef = 8 << 10
 
 // checkRef refuses what could be taken for anything but the name of a ref.
 func checkRef(ref gitmodels.RefName) error {
