@@ -80,8 +80,7 @@ func (p *program) act(c *urfave.Context, op wire.Op,
 	word, state := stateOf(row)
 	p.printf("%s %s\n", name, p.paint(word, state))
 	if alone {
-		p.say("recorded; no runner is answering, it will act when one starts")
-		p.hint(p.again("runner --until-idle"))
+		p.sayAlone()
 	}
 	return nil
 }

@@ -388,10 +388,18 @@ func TestWithRunner(t *testing.T) {
 	s.startRunner(t)
 	runIn(t, s.repo, "ls").want(t, 0, "", "git-models: nothing was pushed to train yet\n")
 	commit := s.commit(t, "long", map[string]string{"src/sleep": "300"})
-	s.push(t)
+	git(t, s.clone, "push", "-q", "origin", "HEAD:refs/heads/models")
+	got := runIn(t, s.repo, "reconcile")
+	if got.code != 0 || got.err != "" {
+		t.Errorf("reconcile: %+v", got)
+	}
+	if r := row(t, runIn(t, s.repo, "ls", "--json").ok(t)); string(r.Commit) != commit {
+		t.Errorf("recorded is %s", r.Commit)
+	}
+	runIn(t, s.clone, "reconcile", s.repo).want(t, 0, "nothing was missing\n", "")
 
 	// A second runner refuses to start.
-	got := runIn(t, s.repo, "runner")
+	got = runIn(t, s.repo, "runner")
 	if got.code != 1 || !strings.Contains(got.err, "git-models: error: another runner serves this home") {
 		t.Errorf("a second runner: %+v", got)
 	}

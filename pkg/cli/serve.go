@@ -1,14 +1,12 @@
 package cli
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
+	"strings"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -136,9 +134,8 @@ func openLog(home string) (*os.File, error) {
 	return f, nil
 }
 
-// reconcile compares refs and ledger. It is one transaction of the ledger for
-// each thing found, so a running runner is not in the way; it is rung to look
-// at once.
+// reconcile compares refs and ledger: the runner does, or, when none answers,
+// this command on behalf of the owner of the state directory.
 func (p *program) reconcile(c *urfave.Context) error {
 	got, err := words(c, 0, 1, "")
 	if err != nil {
@@ -153,35 +150,43 @@ func (p *program) reconcile(c *urfave.Context) error {
 			return err
 		}
 	}
-	if !owns(s.home) {
-		return &gitmodels.Error{Kind: gitmodels.Forbidden,
-			Message: "refused: the state directory " + shown(s.home) + " belongs to another user",
-			Hint:    "ask its owner to run: git models reconcile"}
+	var found []byte
+	alone := false
+	err = wire.Call(c.Context, s.home, wire.Request{Op: wire.Reconcile, Repository: s.path()}, func(r wire.Response) error {
+		found = append(found, r.Text...)
+		return nil
+	})
+	if wire.IsNoRunner(err) {
+		if !owns(s.home) {
+			return notOurs(s.home)
+		}
+		alone = true
+		err = p.withService(c.Context, s.home, func(svc *runner.Service) error {
+			lines, err := svc.Reconcile(c.Context, s.path())
+			for _, line := range lines {
+				found = append(found, line+"\n"...)
+			}
+			return err
+		})
 	}
-	var found []string
-	if err := p.withService(c.Context, s.home, func(svc *runner.Service) (err error) {
-		found, err = svc.Reconcile(c.Context, s.path())
-		return err
-	}); err != nil {
-		return err
+	for line := range strings.Lines(string(found)) {
+		p.printf("%s\n", gitmodels.Printable(strings.TrimSuffix(line, "\n"), 0))
 	}
-	for _, line := range found {
-		p.printf("%s\n", gitmodels.Printable(line, 0))
-	}
-	if len(found) == 0 {
-		p.printf("nothing was missing\n")
-	}
-	ctx, cancel := context.WithTimeout(c.Context, time.Second)
-	defer cancel()
-	err = wire.Call(ctx, s.home, wire.Request{Op: wire.Ring}, nil)
 	switch {
-	case wire.IsNoRunner(err) && len(found) > 0:
-		p.say("recorded; no runner is answering, it will act when one starts")
-		p.hint(p.again("runner --until-idle"))
-	case err != nil && !wire.IsNoRunner(err):
-		return fmt.Errorf("telling the runner: %w", err)
+	case err != nil:
+		return err
+	case len(found) == 0:
+		p.printf("nothing was missing\n")
+	case alone:
+		p.sayAlone()
 	}
 	return nil
+}
+
+// sayAlone follows what was recorded while nobody serves.
+func (p *program) sayAlone() {
+	p.say("recorded; no runner is answering, it will act when one starts")
+	p.hint(p.again("runner --until-idle"))
 }
 
 // again is a command with the global options of this one.
