@@ -156,9 +156,11 @@ type NewPush struct {
 // published. Every method is one transaction. Times come from the clock the
 // ledger was opened with.
 type Ledger interface {
-	// Register adds a repository, or finds it by its path, and records those of
-	// tips that the ledger has no record of as seen: they never run by
-	// themselves. The name is made unique on this host.
+	// Register adds a repository, or brings one back that was unregistered, and
+	// records those of tips that the ledger has no record of as seen: they never
+	// run by themselves. The name is made unique on this host. A repository that
+	// is served already is found by its path and left as it is: what its tips
+	// hold and the ledger lacks was pushed, and is the reconciler's.
 	Register(ctx context.Context, path, name string, tips []Tip) (repo Repository, added bool, err error)
 	// Unregister forgets that the repository is served; its history stays and
 	// comes back with Register.
@@ -182,7 +184,9 @@ type Ledger interface {
 	// Claim leases the oldest ready run to owner, or returns nil. A run is ready
 	// when it is live, nobody holds an unexpired lease on it and its time to wait
 	// is over. At most maxRuns runs hold a lease at once on this ledger.
-	// Cancelled-while-queued runs are claimed too: the worker ends them.
+	// Cancelled-while-queued runs are claimed too: the worker ends them. Those
+	// with nothing submitted come first, and beyond maxRuns: ending them takes
+	// moments, and nobody should wait for that until another run has ended.
 	Claim(ctx context.Context, owner string, lease time.Duration, maxRuns int) (*Claim, error)
 	// Rescue frees every lease of the owners that alive does not report: their
 	// process is gone, as its lock shows.
@@ -190,7 +194,8 @@ type Ledger interface {
 	// Heartbeat extends the lease and reports whether a cancel was asked, and by whom.
 	Heartbeat(ctx context.Context, c *Claim, lease time.Duration) (cancelBy string, cancel bool, err error)
 	// BeginStage records that a stage begins (or is tried again: Tries counts)
-	// and sets the run's state. It refreshes c.
+	// and sets the run's state. Like the four below it refreshes c; a run whose
+	// cancel is asked stays cancelling, whatever the state given.
 	BeginStage(ctx context.Context, c *Claim, stage StageName, state State, logPath string) error
 	// SetState changes the run's state within a stage, such as submitted to
 	// running, or what a submitted run waits for.

@@ -7,13 +7,25 @@ import (
 
 // State is where a run stands.
 //
-//	queued → building → submitted → running → evaluating → succeeded
-//	   ↑________|___________|__________|___________|        | failed | cancelled
-//	   (a try that may be repeated, or something to wait for)
+//	queued → building → submitted → running → evaluating → succeeded | failed
+//	   ↑         │          │          │           │
+//	   └─────────┴──────────┴──────────┴───────────┘ released: to wait, or to try again
+//
+// From every state of the upper line but the last:
+//
+//	→ queued      the job was lost: the next attempt, which resumes
+//	→ failed      the commit's fault, or tried too often
+//	→ cancelling  somebody asks for a cancel → cancelled, or as the job ended first
+//
+// And from succeeded, failed and cancelled → queued by a rerun: the next attempt,
+// which begins anew.
+//
+// A worker holds a run by a lease, which is no state: when a worker dies, the
+// run stays in the state it was in, and the next worker goes on from there.
 type State string
 
 const (
-	Queued     State = "queued"     // entered on import or rerun; left when a worker claims it
+	Queued     State = "queued"     // entered on import, release, retry or rerun; left when a stage begins
 	Building   State = "building"   // entered with the build stage: the engine's input is made from the commit
 	Submitted  State = "submitted"  // entered with the intent to submit; left when the engine reports the job running
 	Running    State = "running"    // the engine reports the job running; left when it reports its end

@@ -250,7 +250,7 @@ func (l *Ledger) addAttempt(ctx context.Context, tx *sql.Tx, a gitmodels.Attempt
 		INSERT INTO attempts (run_id, n, name, cause, actor, resumes, state, end_cause, engine, job, created_at, finished_at,
 			artifacts, metrics, finals, outcome)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, '', '', '', $8, 0, '', '', '', NULL)`,
-		a.RunID, a.N, a.Name, a.Cause, a.Actor, flag(a.Resumes), a.State, l.now())
+		a.RunID, a.N, a.Name, a.Cause, a.Actor, bit(a.Resumes), a.State, l.now())
 	return err
 }
 

@@ -28,7 +28,8 @@ func fromMillis(ms int64) time.Time {
 	return time.UnixMilli(ms).UTC()
 }
 
-func flag(b bool) int64 {
+// bit is a truth as the database keeps it.
+func bit(b bool) int64 {
 	if b {
 		return 1
 	}
