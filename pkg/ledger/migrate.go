@@ -39,6 +39,9 @@ func (l *Ledger) prepareTo(ctx context.Context, files fs.FS) error {
 	}
 	sources := provider.ListSources()
 	ours := sources[len(sources)-1].Version
+	if err := l.mustWrite(ctx); err != nil {
+		return err
+	}
 	have, err := l.schemaVersion(ctx)
 	if err != nil {
 		return err
@@ -58,11 +61,25 @@ func (l *Ledger) prepareTo(ctx context.Context, files fs.FS) error {
 		return &gitmodels.Error{Kind: gitmodels.Invalid,
 			Message: fmt.Sprintf("the disk of the ledger %s allows no write-ahead log (journal mode %s): choose a local disk", l.shown(), mode)}
 	}
-	if _, err := provider.Up(ctx); err != nil {
+	_, err = provider.Up(ctx)
+	return err
+}
+
+// mustWrite fails when SQLite could open the file for reading alone, which it
+// does in silence: that must show now, not at the first push.
+func (l *Ledger) mustWrite(ctx context.Context) error {
+	conn, err := l.db.Conn(ctx)
+	if err != nil {
 		return err
 	}
-	// Whether the file can be written shows now, not at the first push.
-	return l.write(ctx, "opening the ledger", func(*sql.Tx) error { return nil })
+	defer conn.Close()
+	return conn.Raw(func(c any) error {
+		readOnly, err := c.(interface{ IsReadOnly(string) (bool, error) }).IsReadOnly("main")
+		if err == nil && readOnly {
+			err = l.readOnly(nil)
+		}
+		return err
+	})
 }
 
 // schemaVersion is the newest migration the database has had, 0 for an empty
