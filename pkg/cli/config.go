@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
@@ -27,7 +28,7 @@ func (p *program) configCommand() *urfave.Command {
 		Name: "config", Category: toServe,
 		Usage:     "show the settings in effect and where each comes from",
 		UsageText: "[--json] [REPO]",
-		Description: "Lists every setting as the runner takes it for a repository: its value, and the file and scope " +
+		Description: "Lists every setting as it is in effect for a repository: its value, and the file and scope " +
 			"it comes from. Settings that widen what a push may do count only where pushers cannot write: in git's " +
 			"system and global configuration, and in the file config of the state directory. In the repository's own " +
 			"file they can only narrow; what is ignored for that reason, or misspelled, is named.",
@@ -56,7 +57,15 @@ func (p *program) config(c *urfave.Context) error {
 		p.say("these are the settings of this clone; the server has its own")
 	}
 	pol, problems := policy.Parse(entries, policy.Runner.At(s.home))
-	if err := p.printSettings(pol.Settings(), c.Bool("json")); err != nil {
+	settings := pol.Settings()
+	hooks, _ := policy.Parse(entries, policy.Hook.At(s.home))
+	for _, h := range hooks.Settings() {
+		i := slices.IndexFunc(settings, func(s policy.Setting) bool { return s.Key == h.Key })
+		if h.Hooks && i >= 0 {
+			settings[i] = h
+		}
+	}
+	if err := p.printSettings(settings, c.Bool("json")); err != nil {
 		return err
 	}
 	for _, problem := range problems {

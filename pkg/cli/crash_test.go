@@ -58,7 +58,7 @@ func crashingRunner(home string) error {
 		return err
 	}
 	defer done()
-	if err := p.wireRunner(&cfg); err != nil {
+	if err := p.wireRunner(context.Background(), &cfg); err != nil {
 		return err
 	}
 	cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))

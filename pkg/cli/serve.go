@@ -101,7 +101,7 @@ func (p *program) runner(c *urfave.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	cfg.Log = log
-	if err := p.wireRunner(&cfg); err != nil {
+	if err := p.wireRunner(c.Context, &cfg); err != nil {
 		return err
 	}
 	r, err := runner.New(cfg)

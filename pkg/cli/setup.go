@@ -8,6 +8,7 @@ import (
 
 	"github.com/git-models/git-models/install"
 	"github.com/git-models/git-models/pkg/gitmodels"
+	"github.com/git-models/git-models/pkg/gitrepo"
 	"github.com/git-models/git-models/pkg/ledger"
 	"github.com/git-models/git-models/pkg/policy"
 )
@@ -132,7 +133,7 @@ func (p *program) withOptions(c *urfave.Context, paths []string,
 // installHome is the state directory that repositories are to be served from:
 // where the command stands plays no part in it.
 func (p *program) installHome(ctx context.Context) (string, error) {
-	entries, err := outsideConfig(ctx)
+	entries, err := gitrepo.GlobalConfig(ctx, "")
 	if err != nil {
 		return "", err
 	}

@@ -60,7 +60,7 @@ func (p *program) siteAt(ctx context.Context, dir string) (*site, error) {
 	var entries []gitmodels.ConfigEntry
 	switch {
 	case gitmodels.KindOf(err) == gitmodels.NotFound && dir == "":
-		if entries, err = outsideConfig(ctx); err != nil {
+		if entries, err = gitrepo.GlobalConfig(ctx, ""); err != nil {
 			return nil, err
 		}
 	case err != nil:
@@ -85,29 +85,6 @@ func (p *program) siteAt(ctx context.Context, dir string) (*site, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// outsideConfig is git's configuration where there is no repository: system and
-// global scope. It is read through a folder that git takes for an empty one.
-func outsideConfig(ctx context.Context) (entries []gitmodels.ConfigEntry, err error) {
-	dir, err := os.MkdirTemp("", "git-models-")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	for _, name := range []string{"objects", "refs"} {
-		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
-			return nil, err
-		}
-	}
-	if err := os.WriteFile(filepath.Join(dir, "HEAD"), []byte("ref: refs/heads/main\n"), 0o600); err != nil {
-		return nil, err
-	}
-	repo, err := gitrepo.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	return repo.Config(ctx, "")
 }
 
 // home is the state directory: as the command line says, else as configuration

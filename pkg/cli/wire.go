@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,17 +47,25 @@ func (p *program) wire(ctx context.Context, home string) (cfg runner.Config, don
 }
 
 // wireRunner adds what only a Runner needs.
-func (p *program) wireRunner(cfg *runner.Config) error {
+func (p *program) wireRunner(ctx context.Context, cfg *runner.Config) error {
 	self, err := os.Executable()
 	if err != nil {
 		return &gitmodels.Error{Op: "find this program", Err: err}
 	}
 	home := cfg.Home
+	repos, err := cfg.Ledger.Repositories(ctx)
+	if err != nil {
+		return err
+	}
+	hide := []string{home} // what lies below a folder that the sandbox shows
+	for _, r := range repos {
+		hide = append(hide, r.Path)
+	}
 	engine := process.New(process.Options{
 		Supervisor: []string{self, "supervise"},
 		Path:       p.getenv("PATH"),
 		Home:       p.getenv("HOME"),
-		Hide:       []string{home},
+		Hide:       hide,
 	})
 	stores := &policyStore{home: home, prefixes: map[string][]string{}}
 	readPolicy := cfg.Policy
@@ -80,7 +89,7 @@ func (p *program) wireRunner(cfg *runner.Config) error {
 			return pol.NotesRef, nil
 		},
 	}
-	cfg.Versions = versions
+	cfg.Versions = func(ctx context.Context) map[string]string { return versions(ctx, engine) }
 	return nil
 }
 
@@ -98,15 +107,19 @@ func protectedPolicy(ctx context.Context, path, home string) (*policy.Policy, []
 	return pol, problems, nil
 }
 
-// versions are of what a job runs on, for run.json.
-func versions(context.Context) map[string]string {
+// versions are of what a job runs on, for run.json. What cannot be told is left
+// out: it is no reason to lose an outcome.
+func versions(ctx context.Context, engine *process.Engine) map[string]string {
+	found := map[string]string{}
+	maps.Copy(found, engine.Versions(ctx))
+	if git, err := gitrepo.Version(ctx); err == nil {
+		found["git"] = git
+	}
 	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return nil
+	if err := unix.Uname(&u); err == nil {
+		found[unix.ByteSliceToString(u.Sysname[:])] = unix.ByteSliceToString(u.Release[:])
 	}
-	return map[string]string{
-		unix.ByteSliceToString(u.Sysname[:]): unix.ByteSliceToString(u.Release[:]),
-	}
+	return found
 }
 
 // repoPort is a repository as the runner sees it.
@@ -204,7 +217,7 @@ func (s *policyStore) allow(repository string, prefixes []string) {
 func (s *policyStore) dir() *store.Dir {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	roots := []string{"file://" + filepath.Join(s.home, "store")}
+	roots := []string{gitmodels.FileURI(filepath.Join(s.home, "store"))}
 	for _, prefixes := range s.prefixes {
 		for _, prefix := range prefixes {
 			if !slices.Contains(roots, prefix) {

@@ -37,6 +37,22 @@ func Printable(s string, limit int) string {
 	return b.String()
 }
 
+// FileURI is the file:// form of an absolute path (RFC 8089). What a URI gives a
+// meaning of its own, and control characters, are percent-encoded.
+func FileURI(absolute string) string {
+	var b strings.Builder
+	b.WriteString("file://")
+	for i := 0; i < len(absolute); i++ {
+		switch c := absolute[i]; {
+		case c <= ' ' || c == 0x7f || strings.IndexByte(`%?#"<>\^{}|`+"`", c) >= 0:
+			fmt.Fprintf(&b, "%%%02X", c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
 // Error is a failure with its two voices: Message and Hint for the person who
 // has to act, Op and Err for the operator's log.
 type Error struct {

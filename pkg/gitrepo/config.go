@@ -17,7 +17,18 @@ import (
 // XDG_CONFIG_HOME and GIT_CONFIG_{NOSYSTEM,SYSTEM,GLOBAL}; values that the
 // environment carries (GIT_CONFIG_COUNT, git -c) do not count.
 func (r *Repo) Config(ctx context.Context, homeConfig string) ([]gitmodels.ConfigEntry, error) {
-	c := r.call("config", "--list", "-z", "--show-scope", "--show-origin")
+	return listConfig(ctx, r.call(), homeConfig)
+}
+
+// GlobalConfig lists what holds in no repository: system and global scope, and
+// homeConfig as Config does.
+func GlobalConfig(ctx context.Context, homeConfig string) ([]gitmodels.ConfigEntry, error) {
+	// A git directory that is none keeps git from looking for one.
+	return listConfig(ctx, call{dir: "/", env: []string{"GIT_DIR=/dev/null"}}, homeConfig)
+}
+
+func listConfig(ctx context.Context, c call, homeConfig string) ([]gitmodels.ConfigEntry, error) {
+	c.args = []string{"config", "--list", "-z", "--show-scope", "--show-origin"}
 	c.people = true
 	if homeConfig != "" {
 		if homeConfig[0] != '/' {

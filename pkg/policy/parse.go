@@ -28,6 +28,7 @@ type Setting struct {
 	Value  string // the values of a many-valued key joined by ", "
 	Origin string // scope and place, several joined by ", "; "default" when it is not set
 	Note   string // not empty: why the value is not in effect, or not yet
+	Hooks  bool   // the hooks alone read it: the Hook view has what is in effect
 }
 
 // Settings lists every key of this version and every further one that is set,
@@ -237,10 +238,9 @@ func (r *reader) setting(k *key, entries []gitmodels.ConfigEntry) {
 	case k.later:
 		s.Note = "not used by this version"
 	case k.hookOnly && r.view.runner && r.view.home != "" && k.name == "models.home":
-		s.Origin, s.Note = "the runner", "the hooks read it from the repository; the runner is told when it starts"
-	case k.hookOnly && r.view.runner:
-		s.Note = "read by the hooks alone"
+		s.Origin = "the runner"
 	}
+	s.Hooks = k.hookOnly
 	r.policy.settings = append(r.policy.settings, s)
 }
 

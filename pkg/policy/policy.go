@@ -84,7 +84,7 @@ func (p *Policy) StorePrefixes() []string {
 	return append(stores, p.allowStores...)
 }
 
-func defaultStore(home string) string { return "file://" + path.Clean(home) + "/store" }
+func defaultStore(home string) string { return gitmodels.FileURI(path.Clean(home) + "/store") }
 
 // Governed reports whether pushes to ref are ours to judge. Our own refs and
 // control refs never are.

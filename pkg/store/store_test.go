@@ -85,7 +85,7 @@ func TestPut(t *testing.T) {
 	if err := os.Mkdir(src+"/bare", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	uri := URI(home + "/store/dogs/artifacts/5a32b0f")
+	uri := gitmodels.FileURI(home + "/store/dogs/artifacts/5a32b0f")
 	for range 2 { // the second changes nothing
 		files, warnings, err := d.Put(context.Background(), uri, src)
 		if err != nil || len(warnings) > 0 {
@@ -128,7 +128,7 @@ func TestFinish(t *testing.T) {
 	home := t.TempDir()
 	d := New(home)
 	ctx := context.Background()
-	uri := URI(home + "/store/dogs/metrics/5a32b0f")
+	uri := gitmodels.FileURI(home + "/store/dogs/metrics/5a32b0f")
 	first, other := results(t, map[string]string{"a": "1"}), results(t, map[string]string{"a": "2"})
 
 	if _, _, err := d.Put(ctx, uri, other); err != nil {
@@ -155,7 +155,7 @@ func TestFinish(t *testing.T) {
 		t.Error(d)
 	}
 	only(t, home+"/store/dogs/metrics", "5a32b0f")
-	if err := d.Finish(ctx, URI(home+"/store/dogs/metrics/empty"), []byte("{}")); err != nil {
+	if err := d.Finish(ctx, gitmodels.FileURI(home+"/store/dogs/metrics/empty"), []byte("{}")); err != nil {
 		t.Error("without a Put: ", err)
 	}
 }
@@ -166,7 +166,7 @@ func TestBelowAFinishedRun(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
 	d := New(home)
-	uri := URI(home + "/store/dogs/metrics/5a32b0f")
+	uri := gitmodels.FileURI(home + "/store/dogs/metrics/5a32b0f")
 	values, logs, other := results(t, map[string]string{"z.jsonl": "1"}), results(t, map[string]string{"train.log": "2"}), results(t, map[string]string{"train.log": "3"})
 	for round := range 2 {
 		if err := errors.Join(put(d, uri, values), put(d, uri+"/logs", logs), d.Finish(context.Background(), uri, []byte("{}"))); err != nil {
@@ -211,7 +211,7 @@ func TestHostileResults(t *testing.T) {
 	if err := os.WriteFile(deep+"/lost", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, warnings, err := New(home).Put(context.Background(), URI(home+"/store/x"), src)
+	_, warnings, err := New(home).Put(context.Background(), gitmodels.FileURI(home+"/store/x"), src)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.Chmod(src+"/folder", 0o700) })
-	files, warnings, err := New(home).Put(context.Background(), URI(home+"/store/x"), src)
+	files, warnings, err := New(home).Put(context.Background(), gitmodels.FileURI(home+"/store/x"), src)
 	if err != nil || len(files) != 1 || len(warnings) != 2 {
 		t.Errorf("%v %q %v", files, warnings, err)
 	}
@@ -264,7 +264,7 @@ func TestSparseAndHoles(t *testing.T) {
 	}
 	d := New(home)
 	d.free = func(string) (int64, error) { return spare + 1<<20, nil } // room for what it takes, not for its length
-	files, _, err := d.Put(context.Background(), URI(home+"/store/x"), src)
+	files, _, err := d.Put(context.Background(), gitmodels.FileURI(home+"/store/x"), src)
 	if err != nil || files[0].Size != length {
 		t.Fatal(files, err)
 	}
@@ -291,7 +291,7 @@ func TestSpace(t *testing.T) {
 	d := New(home)
 	d.free = func(string) (int64, error) { return 10_000_000, nil }
 	src := results(t, map[string]string{"big": strings.Repeat("x", 2_000_000)})
-	uri := URI(home + "/store/x")
+	uri := gitmodels.FileURI(home + "/store/x")
 	for _, err := range []error{put(d, uri, src), d.Finish(context.Background(), uri, []byte("{}"))} {
 		if gitmodels.KindOf(err) != gitmodels.Waiting || !strings.Contains(err.Error(), "store: 10 MB free on "+home+"/store, ") {
 			t.Errorf("%v", err)
@@ -324,11 +324,11 @@ func TestDiskFull(t *testing.T) {
 	d := New(home)
 	d.free = func(string) (int64, error) { return 1 << 40, nil } // as when another fills it meanwhile
 	src := results(t, map[string]string{"a": "small", "big": strings.Repeat("x", 1<<20)})
-	if err := put(d, URI(home+"/store/x"), src); gitmodels.KindOf(err) != gitmodels.Waiting {
+	if err := put(d, gitmodels.FileURI(home+"/store/x"), src); gitmodels.KindOf(err) != gitmodels.Waiting {
 		t.Fatal(err)
 	}
 	only(t, home+"/store")
-	if err := put(d, URI(home+"/store/x"), results(t, map[string]string{"a": "small"})); err != nil {
+	if err := put(d, gitmodels.FileURI(home+"/store/x"), results(t, map[string]string{"a": "small"})); err != nil {
 		t.Error("when there is room again: ", err)
 	}
 }
@@ -337,15 +337,15 @@ func TestRoots(t *testing.T) {
 	t.Parallel()
 	home, shared := t.TempDir(), t.TempDir()
 	src := results(t, map[string]string{"a": "1"})
-	d := New(home, URI(shared), "s3://bucket/x", URI(shared)+"-b/", "file:///un?usable")
+	d := New(home, gitmodels.FileURI(shared), "s3://bucket/x", gitmodels.FileURI(shared)+"-b/", "file:///un?usable")
 	if err := put(d, "file:///etc/x", src); err == nil || !strings.Contains(err.Error(), "un?usable") || strings.Contains(err.Error(), "bucket") {
 		t.Errorf("the refusal does not name the root that cannot be used: %v", err)
 	}
 	for uri, ok := range map[string]bool{
-		URI(shared) + "/dogs": true, URI(shared) + "-b/dogs": true,
-		URI(shared): false, URI(shared) + "/": false, URI(shared) + "-c/x": false,
-		URI(home) + "/store/x": false, "file:///etc/x": false, "s3://bucket/x/y": false, "": false,
-		URI(shared) + "/../x": false, URI(shared) + "/%2e%2e/x": false,
+		gitmodels.FileURI(shared) + "/dogs": true, gitmodels.FileURI(shared) + "-b/dogs": true,
+		gitmodels.FileURI(shared): false, gitmodels.FileURI(shared) + "/": false, gitmodels.FileURI(shared) + "-c/x": false,
+		gitmodels.FileURI(home) + "/store/x": false, "file:///etc/x": false, "s3://bucket/x/y": false, "": false,
+		gitmodels.FileURI(shared) + "/../x": false, gitmodels.FileURI(shared) + "/%2e%2e/x": false,
 	} {
 		err := put(d, uri, src)
 		if (err == nil) != ok || err != nil && gitmodels.KindOf(err) != gitmodels.Invalid {
@@ -355,7 +355,7 @@ func TestRoots(t *testing.T) {
 	if err := os.Symlink("/etc", shared+"/out"); err != nil {
 		t.Fatal(err)
 	}
-	if err := put(d, URI(shared)+"/out/x", src); err == nil {
+	if err := put(d, gitmodels.FileURI(shared)+"/out/x", src); err == nil {
 		t.Error("a link led out of the store")
 	}
 }
@@ -366,7 +366,7 @@ func TestUnusableRoot(t *testing.T) {
 	if err := os.WriteFile(home+"/store", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	err := put(New(home), URI(home+"/store/x"), results(t, nil))
+	err := put(New(home), gitmodels.FileURI(home+"/store/x"), results(t, nil))
 	if gitmodels.KindOf(err) != gitmodels.Waiting {
 		t.Error(err)
 	}
@@ -376,7 +376,7 @@ func TestTwoAtOnce(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
 	src := results(t, map[string]string{"a": strings.Repeat("1", 1<<20), "b": "2", "c/d": "3"})
-	uri := URI(home + "/store/dogs/x")
+	uri := gitmodels.FileURI(home + "/store/dogs/x")
 	var wait sync.WaitGroup
 	for range 8 {
 		wait.Go(func() {
@@ -414,7 +414,7 @@ func TestPutDies(t *testing.T) {
 	}
 	src := results(t, files)
 	old := results(t, map[string]string{"old": "1"})
-	uri := URI(home + "/store/dogs/x")
+	uri := gitmodels.FileURI(home + "/store/dogs/x")
 	dest := home + "/store/dogs/x"
 	deaths := 0
 	for round := range 12 {
@@ -463,7 +463,7 @@ func TestCancelledPut(t *testing.T) {
 	home := t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, _, err := New(home).Put(ctx, URI(home+"/store/x"), results(t, map[string]string{"a": "1"}))
+	_, _, err := New(home).Put(ctx, gitmodels.FileURI(home+"/store/x"), results(t, map[string]string{"a": "1"}))
 	if !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
@@ -473,7 +473,7 @@ func TestCancelledPut(t *testing.T) {
 func TestURI(t *testing.T) {
 	t.Parallel()
 	for _, p := range []string{"/srv/models", "/a b/c%d/e?f#g", "/ünï/✓", "/x/.hidden/..y"} {
-		got, err := Path(URI(p))
+		got, err := Path(gitmodels.FileURI(p))
 		if err != nil || got != p {
 			t.Errorf("%q: %q, %v", p, got, err)
 		}
@@ -504,7 +504,7 @@ func FuzzPath(f *testing.F) {
 		if !filepath.IsAbs(p) || filepath.Clean(p) != p || p == "/" || strings.Contains(p, "\x00") {
 			t.Fatalf("%q became %q", uri, p)
 		}
-		if again, err := Path(URI(p)); err != nil || again != p {
+		if again, err := Path(gitmodels.FileURI(p)); err != nil || again != p {
 			t.Fatalf("%q became %q and then %q, %v", uri, p, again, err)
 		}
 	})

@@ -11,22 +11,6 @@ import (
 
 const scheme = "file://"
 
-// URI is the file:// form of an absolute path. What a URI gives a meaning of
-// its own, and control characters, are percent-encoded.
-func URI(absolute string) string {
-	var b strings.Builder
-	b.WriteString(scheme)
-	for i := 0; i < len(absolute); i++ {
-		switch c := absolute[i]; {
-		case c <= ' ' || c == 0x7f || strings.IndexByte(`%?#"<>\^{}|`+"`", c) >= 0:
-			fmt.Fprintf(&b, "%%%02X", c)
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
-}
-
 // Path is the absolute path that a file:// URI names. The reading is strict
 // (RFC 8089 without a host): no host, query or fragment, no empty, `.` or `..`
 // segment, not even encoded, no control character; a trailing slash is ignored.
