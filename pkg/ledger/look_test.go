@@ -246,32 +246,32 @@ func withoutDetails(l gitmodels.Listing) gitmodels.Listing {
 	return l
 }
 
-// fill records n pushes of the first repository in one transaction, of which
-// all but the last live ones have succeeded, two of three by another ref as well.
+// fill adds n runs to the first repository, as n pushes would, of which all but
+// the last live ones have succeeded; two of three were pushed to another ref as
+// well.
 func (b *bench) fill(n, live int) {
 	b.t.Helper()
 	ctx := b.t.Context()
+	const numbers = "WITH RECURSIVE numbers (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < $1) "
+	const id = "printf('%08x%031d1', i * 2654435761 & 4294967295, 0)" // spread over all prefixes
 	b.must(b.write(ctx, "filling", func(tx *sql.Tx) error {
-		for i := range n {
-			c := commit(fmt.Sprintf("%08x", uint32(i)*2654435761)) // spread over all prefixes
-			r, err := b.decide(ctx, tx, b.newPush(fmt.Sprint("p", i), models, c), record{})
-			if err != nil {
-				return err
-			}
-			if i%3 > 0 {
-				if _, err := b.decide(ctx, tx, b.newPush(fmt.Sprint("p", i), "refs/heads/models/x", c), record{}); err != nil {
-					return err
-				}
-			}
-			if i >= n-live {
-				continue
-			}
-			_, err = tx.ExecContext(ctx, "UPDATE runs SET state = 'succeeded', cause = 'exit status 0', finished_at = $1 WHERE id = $2", b.now.UnixMilli(), r.RunID)
-			if err != nil {
+		for _, statement := range []string{
+			numbers + `INSERT INTO runs SELECT 'run-' || i, $2, ` + id + `, substr(` + id + `, 1, 8), $3,
+				iif(i < $4, 'succeeded', 'queued'), '', iif(i < $4, 'exit status 0', ''), 1, 0, '', $5, 0, iif(i < $4, $5, 0),
+				$5 + i, 0, '', 0, 0 FROM numbers`,
+			numbers + `INSERT INTO attempts SELECT 'run-' || i, 1, substr(` + id + `, 1, 8), 'push', 'ann', 0,
+				iif(i < $4, 'succeeded', 'queued'), '', '', '', $5, 0, '', '', '', NULL FROM numbers WHERE $2 <> $3`,
+			numbers + `INSERT INTO pushes SELECT i * 2 + 1, 'push-' || i, $2, $3, '', ` + id + `, 7, 'ann', '', '[]', '', 'hook', 'run', '',
+				'run-' || i, $5 + i FROM numbers WHERE $4 >= 0`,
+			numbers + `INSERT INTO pushes SELECT i * 2 + 2, 'push-' || i, $2, $3 || '/x', '', ` + id + `, 7, 'ann', '', '[]', '', 'hook',
+				'attached', 'has a run', 'run-' || i, $5 + i FROM numbers WHERE i % 3 > 0 AND $4 >= 0`,
+		} {
+			if _, err := tx.ExecContext(ctx, statement, n, b.repo.ID, models, n-live, b.clock().UnixMilli()); err != nil {
 				return err
 			}
 		}
-		return nil
+		_, err := tx.ExecContext(ctx, "UPDATE counters SET value = $1 WHERE name = 'pushes'", 2*n)
+		return err
 	}))
 }
 
@@ -284,8 +284,7 @@ func TestTenThousandRuns(t *testing.T) {
 	if err != nil || len(rows) != 10_000 {
 		t.Fatalf("%d rows, %v", len(rows), err)
 	}
-	if len(rows[0].Refs) != 1 || len(rows[1].Refs) != 2 || len(rows[2].Refs) != 2 { // 9999, 9998, 9997
-		// 9999 % 3 is 0
+	if len(rows[0].Refs) != 1 || len(rows[1].Refs) != 2 || len(rows[2].Refs) != 2 { // of 9999, 9998 and 9997
 		t.Errorf("refs of the newest: %v, %v, %v", rows[0].Refs, rows[1].Refs, rows[2].Refs)
 	}
 	top, err := b.List(ctx, "", 20)
@@ -296,6 +295,7 @@ func TestTenThousandRuns(t *testing.T) {
 	if n, err := b.Live(ctx); n != 100 || err != nil {
 		t.Errorf("%d live, %v", n, err)
 	}
+	b.pass(time.Hour)
 	for i := 99; i >= 0; i-- {
 		c := b.claimOf("w", 100)
 		if c == nil || c.Run.Commit != rows[i].Commit {

@@ -293,14 +293,13 @@ func asNobody(t *testing.T, name, home string) (string, error) {
 		t.Skip("needs root: becomes another user")
 	}
 	cmd := child(t, name, "LEDGER_HOME="+home)
-	data, err := os.ReadFile(cmd.Path)
-	if err != nil {
-		t.Fatal(err)
+	// Copied by another process: a child that a parallel test forks meanwhile
+	// would hold the copy open for writing, and then it cannot be run.
+	reachable := filepath.Join(filepath.Dir(home), "ledger.test")
+	if out, err := exec.CommandContext(t.Context(), "install", "-m", "755", cmd.Path, reachable).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
-	cmd.Path = filepath.Join(filepath.Dir(home), "ledger.test")
-	if err := os.WriteFile(cmd.Path, data, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	cmd.Path = reachable
 	cmd.Args[0] = cmd.Path
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	out, err := cmd.CombinedOutput()
