@@ -213,6 +213,7 @@ func noteRow(n publish.Parsed, repository string) gitmodels.Listing {
 	if n.Run == "" || !strings.HasPrefix(string(n.Commit), n.Run) {
 		row.Short = n.Commit.Short(7)
 	}
+	row.Run = &row.Short
 	if n.Ref != "" {
 		row.Refs = append(row.Refs, n.Ref)
 	}

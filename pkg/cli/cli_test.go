@@ -298,7 +298,7 @@ func TestRunSucceeds(t *testing.T) {
 	}
 	r := row(t, runIn(t, s.clone, "show", "--json", "HEAD").ok(t))
 	if string(r.Commit) != commit || *r.State != gitmodels.Succeeded || r.Values["loss"] != 0.25 || r.Repository != "dogs" ||
-		len(r.Refs) != 1 || r.Short != short(commit) || r.Run != nil || r.Started == nil {
+		len(r.Refs) != 1 || r.Short != short(commit) || r.Run == nil || *r.Run != r.Short || r.Started == nil {
 		t.Errorf("the clone's show: %+v", r)
 	}
 	clone = runIn(t, s.clone, "show", commit[:9])

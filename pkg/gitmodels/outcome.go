@@ -101,7 +101,7 @@ func (o Outcome) Duration() time.Duration {
 
 // File is one stored file of a run.
 type File struct {
-	Path   string `json:"path"` // relative to the run's artifacts or metrics folder, with that word in front
+	Path   string `json:"path"` // relative to the run's artifacts, metrics or logs folder, with that word in front
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 }
@@ -109,7 +109,8 @@ type File struct {
 // Listing is one row of `ls --json` and, with its details, `show --json`.
 // Absent is null.
 type Listing struct {
-	Run        *string           `json:"run"`
+	RunID      string            `json:"-"`   // the ledger's own; empty: no run
+	Run        *string           `json:"run"` // its name; null: the commit was only skipped or seen
 	Commit     CommitID          `json:"commit"`
 	Short      string            `json:"short"`
 	Repository string            `json:"repository"`

@@ -193,8 +193,8 @@ func TestHammer(t *testing.T) {
 		}
 	}
 	for _, r := range rows {
-		if *r.State != gitmodels.Succeeded || *r.Attempt != 1 || ended[*r.Run] != 1 || r.Job == nil || *r.Job != "job-"+r.Short {
-			t.Errorf("run %s: %s, attempt %d, ended %d times, job %v", r.Short, *r.State, *r.Attempt, ended[*r.Run], r.Job)
+		if *r.State != gitmodels.Succeeded || *r.Attempt != 1 || ended[r.RunID] != 1 || r.Job == nil || *r.Job != "job-"+r.Short {
+			t.Errorf("run %s: %s, attempt %d, ended %d times, job %v", r.Short, *r.State, *r.Attempt, ended[r.RunID], r.Job)
 		}
 	}
 	if n, err := b.PendingOutbox(ctx); len(rows) != hammerRuns || n != hammerRuns || err != nil {

@@ -117,7 +117,6 @@ func limitClause(argument int) string { return fmt.Sprintf(" LIMIT $%d", argumen
 type row struct {
 	gitmodels.Listing
 	repositoryID string
-	runID        string
 	name         string
 }
 
@@ -143,8 +142,8 @@ func scanRow(s scanner) (r row, err error) {
 		return r, nil
 	}
 	st, n := gitmodels.State(state.String), int(attempt.Int64)
-	r.runID, r.name = runID.String, attemptName.String
-	r.Run, r.Short, r.State, r.Attempt = &runID.String, short.String, &st, &n
+	r.name = attemptName.String
+	r.RunID, r.Run, r.Short, r.State, r.Attempt = runID.String, &short.String, short.String, &st, &n
 	r.Cause, r.Waiting = present(cause.String), present(waiting.String)
 	r.Created, r.Started, r.Finished = presentTime(created.Int64), presentTime(started.Int64), presentTime(finished.Int64)
 	r.Engine, r.Job = present(engine.String), present(job.String)
@@ -292,7 +291,7 @@ func addPushes(ctx context.Context, tx *sql.Tx, r *row) error {
 // what its outcome tells.
 func addDetails(ctx context.Context, tx *sql.Tx, r *row) error {
 	r.Name = r.name
-	attempts, err := attemptsOf(ctx, tx, r.runID)
+	attempts, err := attemptsOf(ctx, tx, r.RunID)
 	if err != nil {
 		return err
 	}
@@ -300,7 +299,7 @@ func addDetails(ctx context.Context, tx *sql.Tx, r *row) error {
 		r.Attempts = append(r.Attempts, gitmodels.AttemptRow{N: a.N, Name: a.Name, Cause: a.Cause, Actor: a.Actor,
 			State: a.State, EndCause: a.EndCause, Finished: presentTime(millis(a.FinishedAt))})
 	}
-	stages, err := stagesOf(ctx, tx, r.runID, *r.Attempt)
+	stages, err := stagesOf(ctx, tx, r.RunID, *r.Attempt)
 	if err != nil {
 		return err
 	}
@@ -309,7 +308,7 @@ func addDetails(ctx context.Context, tx *sql.Tx, r *row) error {
 			Log: s.LogPath, Started: presentTime(millis(s.StartedAt)), Finished: presentTime(millis(s.FinishedAt))})
 	}
 	var outcome sql.NullString
-	err = tx.QueryRowContext(ctx, "SELECT outcome FROM attempts WHERE run_id = $1 AND n = $2", r.runID, *r.Attempt).Scan(&outcome)
+	err = tx.QueryRowContext(ctx, "SELECT outcome FROM attempts WHERE run_id = $1 AND n = $2", r.RunID, *r.Attempt).Scan(&outcome)
 	if err != nil || !outcome.Valid {
 		return err
 	}

@@ -123,7 +123,7 @@ func TestListAndShow(t *testing.T) {
 	b.must(err)
 	want := `[
   {
-    "run": "` + c.Run.ID + `",
+    "run": "aa00000",
     "commit": "` + string(x) + `",
     "short": "aa00000",
     "repository": "dogs",
@@ -186,6 +186,9 @@ func TestListAndShow(t *testing.T) {
 	}
 
 	row := b.show(x)
+	if row.RunID != c.Run.ID || rows[0].RunID != c.Run.ID || rows[1].RunID != "" {
+		t.Errorf("ids %q, %q and %q, want %q twice and none", row.RunID, rows[0].RunID, rows[1].RunID, c.Run.ID)
+	}
 	if diff := cmp.Diff(rows[0], withoutDetails(row)); diff != "" {
 		t.Errorf("the row of show differs from that of ls:\n%s", diff)
 	}

@@ -63,7 +63,7 @@ func (s *Service) Cancel(ctx context.Context, repository, prefix, by string) (gi
 	if row.Run == nil {
 		return gitmodels.Listing{}, noRun(row)
 	}
-	run, err := s.cfg.Ledger.Cancel(ctx, *row.Run, by)
+	run, err := s.cfg.Ledger.Cancel(ctx, row.RunID, by)
 	if err != nil {
 		return gitmodels.Listing{}, err
 	}
