@@ -209,10 +209,13 @@ func (w *worker) store(ctx context.Context, o *gitmodels.Outcome, local string) 
 	if err != nil {
 		return fmt.Errorf("gathering the logs: %w", err)
 	}
+	// The metrics go first: a finished run's record there refuses another before
+	// anything of it is touched. The logs lie beside them, where no job can write.
+	logsURI := o.Metrics + ".logs"
 	parts := []struct{ uri, src, prefix string }{
-		{o.Artifacts, w.dirs.artifacts(), "artifacts/"},
 		{o.Metrics, w.dirs.metrics(), "metrics/"},
-		{o.Metrics + "/logs", logs, "metrics/logs/"}, // after the metrics: Put gives the whole prefix
+		{logsURI, logs, "logs/"},
+		{o.Artifacts, w.dirs.artifacts(), "artifacts/"},
 	}
 	for _, p := range parts {
 		if p.uri == "" {
@@ -229,7 +232,7 @@ func (w *worker) store(ctx context.Context, o *gitmodels.Outcome, local string) 
 		o.Warnings = append(o.Warnings, warnings...)
 	}
 	if local != "" {
-		o.Log = o.Metrics + "/logs/" + filepath.Base(local)
+		o.Log = logsURI + "/" + filepath.Base(local)
 	}
 	slices.SortFunc(o.Files, func(a, b gitmodels.File) int { return strings.Compare(a.Path, b.Path) })
 	return removeAll(logs)

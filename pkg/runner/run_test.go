@@ -39,7 +39,7 @@ func TestPushBecomesOutcome(t *testing.T) {
 	for _, f := range o.Files {
 		files = append(files, f.Path)
 	}
-	wantFiles := []string{"artifacts/model.bin", "metrics/logs/build.log", "metrics/logs/train.log", "metrics/metrics.json"}
+	wantFiles := []string{"artifacts/model.bin", "logs/build.log", "logs/train.log", "metrics/metrics.json"}
 	if diff := cmp.Diff(wantFiles, files); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
@@ -190,8 +190,8 @@ func TestFailedTrainingKeepsLogsAndMetrics(t *testing.T) {
 		t.Errorf("artifacts %v, values %v", deref(row.Artifacts), row.Values)
 	}
 	prefix := filepath.Join(s.home, "store", "dogs", "metrics", row.Short)
-	for _, name := range []string{"run.json", "metrics.json", "logs/train.log"} {
-		if _, err := os.Stat(filepath.Join(prefix, name)); err != nil {
+	for _, name := range []string{"/run.json", "/metrics.json", ".logs/train.log"} {
+		if _, err := os.Stat(prefix + name); err != nil {
 			t.Error(err)
 		}
 	}

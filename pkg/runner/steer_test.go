@@ -60,7 +60,7 @@ func TestCancelWhileRunning(t *testing.T) {
 	s.awaitState(commit, gitmodels.Cancelled)
 	v.end()
 	row := s.want(commit, gitmodels.Cancelled, "cancelled by bob")
-	if _, err := os.Stat(filepath.Join(s.home, "store", "dogs", "metrics", row.Short, "logs", "train.log")); err != nil {
+	if _, err := os.Stat(filepath.Join(s.home, "store", "dogs", "metrics", row.Short+".logs", "train.log")); err != nil {
 		t.Error(err)
 	}
 	if got := len(s.trainer.jobs("cancels")); got != 3 {
