@@ -237,7 +237,11 @@ func TestFaults(t *testing.T) {
 		"results without a scheme": {files(".models.yaml", ok+"results: {artifacts: /srv/gm/store/a}\n"), process, []string{
 			`.models.yaml:2:22: results.artifacts "/srv/gm/store/a" is no URI; allowed here: file:///srv/gm/store`}},
 		"results in one place": {files(".models.yaml", ok+"results: {artifacts: 'file:///srv/gm/store/a', metrics: 'file:///srv/gm/store/a/'}\n"), process, []string{
-			".models.yaml:2:57: results.artifacts and results.metrics are the same place; give each its own"}},
+			".models.yaml:2:57: results.artifacts and results.metrics are the same place; give each a place of its own"}},
+		"metrics inside artifacts": {files(".models.yaml", ok+"results: {artifacts: 'file:///srv/gm/store/a', metrics: 'file:///srv/gm/store/a/m'}\n"), process, []string{
+			`.models.yaml:2:57: results.metrics "file:///srv/gm/store/a/m" lies inside results.artifacts "file:///srv/gm/store/a"; give each a place of its own`}},
+		"artifacts inside the store's metrics": {files(".models.yaml", ok+"results: {artifacts: 'file:///srv/gm/store/dogs/metrics/x'}\n"), process, []string{
+			`.models.yaml:2:22: results.artifacts "file:///srv/gm/store/dogs/metrics/x" lies inside results.metrics "file:///srv/gm/store/dogs/metrics"; give each a place of its own`}},
 		"a long argument": {files(".models.yaml", ok, "deploy/train-config.yaml", "a: 1\nb: "+big), process, []string{
 			"deploy/train-config.yaml:2:4: the value of b has 132002 bytes; at most 131071 fit into an argument"}},
 		"many arguments": {files(".models.yaml", ok, "deploy/train-config.yaml", manyArguments()), process, []string{

@@ -34,12 +34,22 @@ func (m *maker) results(models *pipeline.Models) {
 	}
 	m.result("results.artifacts", models.Artifacts, &m.plan.Artifacts)
 	m.result("results.metrics", models.Metrics, &m.plan.Metrics)
-	if m.plan.Artifacts != "" && m.plan.Artifacts == m.plan.Metrics {
-		at := models.Metrics
+	if a, b := m.plan.Artifacts, m.plan.Metrics; a != "" && b != "" {
+		at, problem := models.Metrics, ""
 		if !at.Set {
 			at = models.Artifacts
 		}
-		m.fault(at.Fault("results.artifacts and results.metrics are the same place", "give each its own"))
+		switch {
+		case a == b:
+			problem = "results.artifacts and results.metrics are the same place"
+		case strings.HasPrefix(b, a+"/"):
+			problem = "results.metrics " + document.Quote(b) + " lies inside results.artifacts " + document.Quote(a)
+		case strings.HasPrefix(a, b+"/"):
+			problem = "results.artifacts " + document.Quote(a) + " lies inside results.metrics " + document.Quote(b)
+		}
+		if problem != "" {
+			m.fault(at.Fault(problem, "give each a place of its own"))
+		}
 	}
 	for _, uri := range []string{m.plan.Artifacts, m.plan.Metrics} {
 		if scheme, _, ok := strings.Cut(uri, "://"); ok && scheme != "file" {
