@@ -147,9 +147,9 @@ type OutboxItem struct {
 
 // NewPush is an accepted update on its way into the ledger.
 type NewPush struct {
-	PushRecord
-	Abbrev int    // digits of the short name, 0 for the full id; lengthened on a clash
-	Skip   string // not empty: record it as skipped, for this reason, unless the commit has a run
+	PushRecord        // its Reason is kept when the decision is run: why, where that is not plain
+	Abbrev     int    // digits of the short name, 0 for the full id; lengthened on a clash
+	Skip       string // not empty: record it as skipped, for this reason, unless the commit has a run
 }
 
 // Ledger remembers repositories, pushes, runs and what is still to be

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -13,6 +14,8 @@ const (
 	MaxPatterns = 200
 	// MaxPatternLength bounds one pattern, in bytes.
 	MaxPatternLength = 500
+	// MaxPatternText bounds all patterns of a filter together, in bytes.
+	MaxPatternText = 8 << 10
 )
 
 // Filter says which changed paths start a run, by the rules of GitHub's filter
@@ -37,8 +40,12 @@ func NewFilter(patterns []string, ignore bool) (Filter, []error) {
 	f := Filter{ignore: ignore}
 	errs := make([]error, len(patterns))
 	bad := false
+	total := 0
 	for i, text := range patterns {
 		p, err := compile(text)
+		if total += len(text); err == nil && total > MaxPatternText && total-len(text) <= MaxPatternText {
+			err = fmt.Errorf("with it the patterns have %d bytes; at most %d are allowed in all", total, MaxPatternText)
+		}
 		errs[i] = err
 		bad = bad || err != nil
 		f.patterns = append(f.patterns, p)
@@ -50,27 +57,33 @@ func NewFilter(patterns []string, ignore bool) (Filter, []error) {
 }
 
 // Match returns the first of the changed paths that starts a run. There is no
-// cap on their number. No changes start nothing.
-func (f Filter) Match(changed []string) (path string, ok bool) {
-	i := slices.IndexFunc(changed, f.Starts)
-	if i < 0 {
-		return "", false
-	}
-	return changed[i], true
-}
-
-// Starts reports whether a change of this one path starts a run: the last
-// pattern that matches it decides.
-func (f Filter) Starts(path string) bool {
-	if len(f.patterns) == 0 {
-		return true
-	}
-	for _, p := range slices.Backward(f.patterns) {
-		if p.re.MatchString(path) {
-			return p.negated == f.ignore
+// cap on their number, so patterns made to be slow can take minutes: the end of
+// ctx ends the search with its error. No changes start nothing.
+func (f Filter) Match(ctx context.Context, changed []string) (path string, ok bool, err error) {
+	for _, path := range changed {
+		ok, err := f.starts(ctx, path)
+		if ok || err != nil {
+			return path, ok, err
 		}
 	}
-	return f.ignore
+	return "", false, nil
+}
+
+// starts reports whether a change of this one path starts a run: the last
+// pattern that matches it decides.
+func (f Filter) starts(ctx context.Context, path string) (bool, error) {
+	if len(f.patterns) == 0 {
+		return true, nil
+	}
+	for _, p := range slices.Backward(f.patterns) {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		if p.re.MatchString(path) {
+			return p.negated == f.ignore, nil
+		}
+	}
+	return f.ignore, nil
 }
 
 // String shows the filter as its file could write it: on.paths [src/**, …].

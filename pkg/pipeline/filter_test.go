@@ -1,7 +1,9 @@
 package pipeline_test
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,12 +57,12 @@ func TestPatterns(t *testing.T) {
 			continue
 		}
 		for _, p := range c.yes {
-			if !f.Starts(p) {
+			if !starts(t, f, p) {
 				t.Errorf("%s does not match %q", c.pattern, p)
 			}
 		}
 		for _, p := range c.no {
-			if f.Starts(p) {
+			if starts(t, f, p) {
 				t.Errorf("%s matches %q", c.pattern, p)
 			}
 		}
@@ -129,35 +131,76 @@ func TestFilter(t *testing.T) {
 			t.Errorf("%s: %v", name, errors.Join(errs...))
 			continue
 		}
-		got, ok := f.Match(c.changed)
-		if got != c.want || ok != (c.want != "") {
-			t.Errorf("%s: %q %v, want %q", name, got, ok, c.want)
+		got, ok, err := f.Match(t.Context(), c.changed)
+		if got != c.want || ok != (c.want != "") || err != nil {
+			t.Errorf("%s: %q %v %v, want %q", name, got, ok, err, c.want)
 		}
 	}
-	if got, ok := (pipeline.Filter{}).Match([]string{"any"}); !ok || got != "any" {
-		t.Errorf("the zero filter gave %q %v", got, ok)
+	if got, ok, err := (pipeline.Filter{}).Match(t.Context(), []string{"any"}); !ok || got != "any" || err != nil {
+		t.Errorf("the zero filter gave %q %v %v", got, ok, err)
 	}
 }
 
-// A pattern made to be slow takes time in proportion to the path.
-func TestFilterIsLinear(t *testing.T) {
-	t.Parallel()
+// starts reports whether a change of one path starts a run.
+func starts(t *testing.T, f pipeline.Filter, path string) bool {
+	t.Helper()
+	got, ok, err := f.Match(t.Context(), []string{path})
+	if err != nil || ok && got != path {
+		t.Fatalf("Match of %q gives %q %v %v", path, got, ok, err)
+	}
+	return ok
+}
+
+// slow are as many patterns as may be, made to be slow.
+func slow() []string {
 	var patterns []string
-	for range 20 {
+	for total := 0; total+pipeline.MaxPatternLength <= pipeline.MaxPatternText; total += pipeline.MaxPatternLength {
 		patterns = append(patterns, strings.Repeat("*a**a", pipeline.MaxPatternLength/5))
 	}
-	f, errs := pipeline.NewFilter(patterns, false)
+	return patterns
+}
+
+// Patterns made to be slow take time in proportion to the paths, and no longer
+// than they are given.
+func TestSlowPatternsAreBounded(t *testing.T) {
+	t.Parallel()
+	f, errs := pipeline.NewFilter(slow(), false)
 	if errs != nil {
 		t.Fatal(errors.Join(errs...))
 	}
+	path := strings.Repeat("a", 199) + "b"
 	begin := time.Now()
-	if f.Starts(strings.Repeat("a", 199) + "b") {
+	if starts(t, f, path) {
 		t.Error("it matched")
 	}
 	if took := time.Since(begin); took > 20*time.Second {
 		t.Errorf("one path took %v", took)
-	} else {
-		t.Log(took)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer stop()
+	begin = time.Now()
+	got, ok, err := f.Match(ctx, slices.Repeat([]string{path}, 100_000))
+	if !errors.Is(err, context.DeadlineExceeded) || ok {
+		t.Errorf("%q %v %v", got, ok, err)
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("the deadline was passed by %v", took)
+	}
+}
+
+func TestPatternsAreBoundedInAll(t *testing.T) {
+	t.Parallel()
+	patterns := append(slow(), strings.Repeat("b", 200), "c")
+	f, errs := pipeline.NewFilter(patterns, false)
+	last := len(patterns) - 1
+	if len(errs) != len(patterns) || errs[last-1] == nil || errs[last] != nil {
+		t.Fatalf("%v, %s", errs, f)
+	}
+	if want := "with it the patterns have 8200 bytes; at most 8192 are allowed in all"; errs[last-1].Error() != want {
+		t.Errorf("%v, want %s", errs[last-1], want)
+	}
+	if _, errs := pipeline.NewFilter(patterns[:last-1], true); errs != nil {
+		t.Error(errors.Join(errs...))
 	}
 }
 
@@ -181,11 +224,8 @@ func FuzzFilter(f *testing.F) {
 		}
 		// What starts a run by the one does not by the other, but for a lone !
 		// pattern, which takes nothing out of nothing.
-		if !strings.HasPrefix(pattern, "!") && paths.Starts(path) == ignore.Starts(path) {
+		if !strings.HasPrefix(pattern, "!") && starts(t, paths, path) == starts(t, ignore, path) {
 			t.Fatalf("%q starts and is ignored for %q", pattern, path)
-		}
-		if got, ok := paths.Match([]string{path}); ok != paths.Starts(path) || ok && got != path {
-			t.Fatalf("Match of %q gives %q %v", path, got, ok)
 		}
 	})
 }

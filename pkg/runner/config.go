@@ -128,6 +128,7 @@ type Pace struct {
 	Claim     time.Duration // between two looks for a ready run; 1 s
 	Reconcile time.Duration // between two comparisons of refs and ledger; 1 min
 	Status    time.Duration // between two looks at a job; 500 ms
+	Decide    time.Duration // the longest that the path filters of one push may take; 10 s
 	Settle    time.Duration // the youngest tip the reconciler takes up while running; 5 s
 	Lease     time.Duration // of a claim; its heartbeat is a third; 60 s
 	Backoff   time.Duration // after the first failed try, doubled each time; 2 s
@@ -145,6 +146,7 @@ func (p Pace) withDefaults() Pace {
 	fill(&p.Claim, time.Second)
 	fill(&p.Reconcile, time.Minute)
 	fill(&p.Status, 500*time.Millisecond)
+	fill(&p.Decide, 10*time.Second)
 	fill(&p.Settle, 5*time.Second)
 	fill(&p.Lease, time.Minute)
 	fill(&p.Backoff, 2*time.Second)

@@ -106,8 +106,9 @@ func (in *intake) importEntry(ctx context.Context, e SpoolEntry) (gitmodels.Repo
 		return repo, err
 	}
 	var refused error
+	until := time.Now().Add(in.cfg.Pace.Decide)
 	for _, u := range p.Updates {
-		err := in.importUpdate(ctx, repo, git, pol, p, u)
+		err := in.importUpdate(ctx, until, repo, git, pol, p, u)
 		var aside *errSetAside
 		switch {
 		case errors.As(err, &aside):
@@ -123,7 +124,7 @@ func (in *intake) importEntry(ctx context.Context, e SpoolEntry) (gitmodels.Repo
 }
 
 // importUpdate records one update of a push, if the repository bears it out.
-func (in *intake) importUpdate(ctx context.Context, repo gitmodels.Repository, git Repo, pol *policy.Policy,
+func (in *intake) importUpdate(ctx context.Context, until time.Time, repo gitmodels.Repository, git Repo, pol *policy.Policy,
 	p gitmodels.Push, u gitmodels.Update) error {
 	name := gitmodels.Printable(string(u.Ref), 200)
 	switch {
@@ -146,15 +147,15 @@ func (in *intake) importUpdate(ctx context.Context, repo gitmodels.Repository, g
 	if !was {
 		return &errSetAside{fmt.Sprintf("%s was never at %s: neither the ref nor its log shows it", name, u.New)}
 	}
-	skip := ""
-	if asked(p.Options, "skip") {
-		skip = "as asked by -o skip"
-	} else if skip, err = in.filtered(ctx, repo, git, pol, u); err != nil {
-		return err
+	skip, reason := "as asked by -o skip", ""
+	if !asked(p.Options, "skip") {
+		if skip, reason, err = in.decide(ctx, until, repo, git, pol, u); err != nil {
+			return err
+		}
 	}
 	rec, err := in.cfg.Ledger.RecordPush(ctx, gitmodels.NewPush{
 		PushRecord: gitmodels.PushRecord{ID: p.ID, RepositoryID: repo.ID, Update: u, Pusher: p.Pusher,
-			Options: p.Options, Protocol: p.Protocol, Source: gitmodels.SourceHook, At: p.At},
+			Options: p.Options, Protocol: p.Protocol, Source: gitmodels.SourceHook, Reason: reason, At: p.At},
 		Abbrev: pol.Abbrev, Skip: skip,
 	})
 	if err != nil {

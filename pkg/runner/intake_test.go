@@ -34,6 +34,23 @@ func TestManyCommitsAreOneRun(t *testing.T) {
 	}
 }
 
+// A filter that is not decided in time spares no work and holds up nobody.
+func TestFilterThatTakesTooLongRuns(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.push(models)
+	s.untilIdle()
+	s.cfg.Pace.Decide = time.Nanosecond
+	s.file(s.work, "README.md", "words")
+	s.commit(s.work, "words")
+	commit := s.push(models)
+	s.untilIdle()
+	row := s.want(commit, gitmodels.Succeeded, "")
+	if row.Decision != gitmodels.DecisionRun || row.Pushes[0].Reason != "its path filter was not decided within 1ns" {
+		t.Errorf("decision %s: %q", row.Decision, row.Pushes[0].Reason)
+	}
+}
+
 func TestFilterSkipsWhatTrainsNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -197,13 +197,13 @@ func (in *intake) recordFound(ctx context.Context, repo gitmodels.Repository, gi
 	if at.IsZero() {
 		at = in.cfg.Clock.Now()
 	}
-	skip, err := in.filtered(ctx, repo, git, pol, m.Update)
+	skip, reason, err := in.decide(ctx, time.Now().Add(in.cfg.Pace.Decide), repo, git, pol, m.Update)
 	if err != nil {
 		return gitmodels.PushRecord{}, err
 	}
 	rec, err := in.cfg.Ledger.RecordPush(ctx, gitmodels.NewPush{
 		PushRecord: gitmodels.PushRecord{ID: "found-" + repo.ID + "-" + string(m.New), RepositoryID: repo.ID, Update: m.Update,
-			Pusher: gitmodels.Pusher{Name: reconcilerName}, Source: gitmodels.SourceReconcile, At: at},
+			Pusher: gitmodels.Pusher{Name: reconcilerName}, Source: gitmodels.SourceReconcile, Reason: reason, At: at},
 		Abbrev: pol.Abbrev, Skip: skip,
 	})
 	if err != nil {
