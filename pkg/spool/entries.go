@@ -54,6 +54,9 @@ func Entries(home string) ([]Entry, error) {
 	}
 	entries := make([]Entry, 0, len(names))
 	for _, n := range names {
+		if n.IsDir() && foreign(n) {
+			continue
+		}
 		e := Entry{ID: strings.TrimSuffix(n.Name(), suffix), Path: filepath.Join(dir, n.Name())}
 		e.Push, e.Err = read(e, folder)
 		if errors.Is(e.Err, fs.ErrNotExist) {
@@ -63,6 +66,14 @@ func Entries(home string) ([]Entry, error) {
 	}
 	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.ID, b.ID) })
 	return entries, nil
+}
+
+// foreign reports whether a folder belongs to another account. Then it is passed
+// over: only that account can move it away (rename(2) has to write its `..`), and
+// one that cannot be set aside would be in the way of every later push.
+func foreign(e fs.DirEntry) bool {
+	info, err := e.Info()
+	return err == nil && int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid()
 }
 
 // read opens one entry without following a link or waiting for a writer, and

@@ -41,8 +41,8 @@ func NewID(now time.Time) string {
 }
 
 // Prepare makes the spool's folders below home, and home itself. With a gid the
-// folders belong to that group and its members may write (mode 3770); without
-// (negative) folders that are missing are made private, and those that exist
+// folders belong to that group and its members may write (mode 3770), but for
+// that of entries set aside, which only the runner writes; without (negative) folders that are missing are made private, and those that exist
 // stay as they are. It sweeps what dead hooks left behind.
 func Prepare(home string, gid int) error {
 	if !filepath.IsAbs(home) {
@@ -58,10 +58,13 @@ func Prepare(home string, gid int) error {
 	if gid >= 0 {
 		mode = sharedMode
 	}
-	for _, dir := range []string{root(home), tmpDir(home), newDir(home), badDir(home)} {
+	for _, dir := range []string{root(home), tmpDir(home), newDir(home)} {
 		if err := folder(dir, mode, gid); err != nil {
 			return err
 		}
+	}
+	if err := folder(badDir(home), privateMode, -1); err != nil {
+		return err
 	}
 	return sweep(home)
 }
@@ -157,7 +160,9 @@ func removeIfThere(path string) error {
 	return nil
 }
 
-// sweep removes unfinished files whose hook is dead.
+// sweep removes unfinished files whose hook is dead. What is no file no hook
+// made, and what another account may keep here (a sticky folder) takes space and
+// nothing else: neither may keep the pushes of everybody from being read.
 func sweep(home string) error {
 	entries, err := os.ReadDir(tmpDir(home))
 	if err != nil {
@@ -166,10 +171,12 @@ func sweep(home string) error {
 	var failed error
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || time.Since(info.ModTime()) < leftover {
-			continue // gone meanwhile, or young
+		if err != nil || info.IsDir() || time.Since(info.ModTime()) < leftover {
+			continue // gone meanwhile, no hook's, or young
 		}
-		failed = errors.Join(failed, removeIfThere(filepath.Join(tmpDir(home), e.Name())))
+		if err := removeIfThere(filepath.Join(tmpDir(home), e.Name())); !errors.Is(err, fs.ErrPermission) {
+			failed = errors.Join(failed, err)
+		}
 	}
 	return failed
 }

@@ -108,10 +108,14 @@ func TestShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := fs.ModeDir | fs.ModeSetgid | fs.ModeSticky | 0o770
-	for _, dir := range []string{root(home), tmpDir(home), newDir(home), badDir(home)} {
+	for _, dir := range []string{root(home), tmpDir(home), newDir(home)} {
 		if info, err := os.Stat(dir); err != nil || info.Mode() != want {
 			t.Errorf("%s: %v (%v), want %v", dir, info.Mode(), err, want)
 		}
+	}
+	// What is set aside is the runner's alone.
+	if info, err := os.Stat(badDir(home)); err != nil || info.Mode() != fs.ModeDir|0o700 {
+		t.Errorf("%s: %v (%v)", badDir(home), info.Mode(), err)
 	}
 	// Neither a runner's start nor a hook narrows it again.
 	if err := Prepare(home, -1); err != nil {
@@ -304,6 +308,43 @@ func TestSweep(t *testing.T) {
 	}
 	if _, err := os.Stat(young); err != nil {
 		t.Error("a living hook's file went")
+	}
+}
+
+// A spool that several accounts write keeps being read, whatever one of them
+// leaves in it that cannot be removed or moved away.
+func TestImmovable(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	if err := Prepare(home, -1); err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(tmpDir(home), "folder")
+	past := time.Now().Add(-2 * leftover)
+	if err := errors.Join(os.MkdirAll(filepath.Join(folder, "full"), 0o755), os.Chtimes(folder, past, past)); err != nil {
+		t.Fatal(err)
+	}
+	p := push(NewID(time.Now()))
+	if err := Write(home, p); err != nil {
+		t.Fatal(err)
+	}
+	if list := entries(t, home); len(list) != 1 || list[0].ID != p.ID {
+		t.Errorf("with a folder in tmp: %v", list)
+	}
+	if err := Prepare(home, -1); err != nil {
+		t.Errorf("with a folder in tmp: %v", err)
+	}
+
+	if os.Getuid() != 0 {
+		t.Skip("needs root: a folder of another account")
+	}
+	// Its own account alone can move it: rename(2) has to write its `..`.
+	foreign := filepath.Join(newDir(home), "a.json")
+	if err := errors.Join(os.Mkdir(foreign, 0o700), os.Chown(foreign, 1234, 1234)); err != nil {
+		t.Fatal(err)
+	}
+	if list := entries(t, home); len(list) != 1 || list[0].ID != p.ID {
+		t.Errorf("with a folder of another account: %v", list)
 	}
 }
 
