@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,6 +85,7 @@ func (s *supervisor) launchWords() ([]byte, error) {
 
 // launch becomes the job, or says why it could not and returns.
 func launch() int {
+	runtime.LockOSThread() // no_new_privs and the keyring are the thread's that executes
 	fault := os.NewFile(faultFD, "fault")
 	err := errors.New("no order")
 	if list := os.NewFile(orderFD, "order"); list != nil && fault != nil {
@@ -137,6 +139,13 @@ func (o order) carryOut() error {
 		}
 	}
 	if o.NoGain {
+		// The runner's session keyring may hold tickets and keys of disks, and no
+		// namespace hides it (keyrings(7)): an empty one takes its place. Where a
+		// kernel or a filter refuses, it refuses the job as well.
+		_, _, errno := unix.Syscall(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0)
+		if errno != 0 && errno != unix.ENOSYS && errno != unix.EPERM {
+			return fmt.Errorf("leaving the session keyring: %w", errno)
+		}
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			return err
 		}

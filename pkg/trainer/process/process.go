@@ -23,7 +23,7 @@
 // Unless policy says unsandboxed, the job runs in bubblewrap: new user, pid,
 // ipc, uts, cgroup and, unless policy allows the network, net namespaces; no
 // capabilities, no_new_privs, no further user namespaces where bubblewrap can
-// forbid them. It sees /usr, /bin, /sbin and /lib* read-only, a few files of
+// forbid them, an empty session keyring. It sees /usr, /bin, /sbin and /lib* read-only, a few files of
 // /etc, new /proc and /dev, the export and its own folders, which it may write,
 // and a /tmp of its own on disk. It never sees a home, the state directory or a
 // repository, not even one below /usr (Options.Hide). /dev/nvidia* are there when the

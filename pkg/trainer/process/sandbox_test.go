@@ -6,8 +6,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
@@ -186,5 +189,35 @@ func TestVersions(t *testing.T) {
 	b := newBench(t, "").sandboxed()
 	if v := b.e.Versions(context.Background())["bubblewrap"]; v == "" || strings.Contains(v, " ") {
 		t.Errorf("version %q", v)
+	}
+}
+
+// TestKeyring: the runner's session keyring, where tickets and keys of disks
+// lie, is not the job's.
+func TestKeyring(t *testing.T) {
+	needPython(t)
+	b := newBench(t, "").sandboxed()
+	// Keyrings belong to threads: this one's is handed down by Submit, and ends
+	// with the goroutine.
+	runtime.LockOSThread()
+	if _, _, errno := unix.Syscall(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0); errno != 0 {
+		t.Skipf("no keyrings here: %v", errno)
+	}
+	if _, err := unix.AddKey("user", "git-models-test", []byte("hunter2"), unix.KEY_SPEC_SESSION_KEYRING); err != nil {
+		t.Skipf("no keyrings here: %v", err)
+	}
+	b.job.Command = []string{"/usr/bin/python3", "-c", fmt.Sprintf(`
+import ctypes
+libc = ctypes.CDLL(None)
+for ring in -3, -4, -5:
+    key = libc.syscall(%d, %d, ring, b"user", b"git-models-test", 0)
+    text = ctypes.create_string_buffer(99)
+    if key != -1 and libc.syscall(%d, %d, key, text, 99) > 0:
+        print(ring, text.value)
+print(open("/proc/keys").read().count("git-models-test"))
+`, unix.SYS_KEYCTL, unix.KEYCTL_SEARCH, unix.SYS_KEYCTL, unix.KEYCTL_READ)}
+	b.want(b.run(), gitmodels.JobSucceeded, "")
+	if b.log() != "0\n" {
+		t.Errorf("the job found: %s", b.log())
 	}
 }
