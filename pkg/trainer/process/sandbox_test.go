@@ -206,18 +206,21 @@ func TestKeyring(t *testing.T) {
 	if _, err := unix.AddKey("user", "git-models-test", []byte("hunter2"), unix.KEY_SPEC_SESSION_KEYRING); err != nil {
 		t.Skipf("no keyrings here: %v", err)
 	}
+	// By name in the rings of a process, and by the numbers that it may list.
 	b.job.Command = []string{"/usr/bin/python3", "-c", fmt.Sprintf(`
 import ctypes
 libc = ctypes.CDLL(None)
-for ring in -3, -4, -5:
-    key = libc.syscall(%d, %d, ring, b"user", b"git-models-test", 0)
+keys = [(ring, libc.syscall(%[1]d, %[2]d, ring, b"user", b"git-models-test", 0)) for ring in (-3, -4, -5)]
+keys += [("listed", int(line.split()[0], 16)) for line in open("/proc/keys")]
+for where, key in keys:
+    libc.syscall(%[1]d, %[3]d, key, -3)
     text = ctypes.create_string_buffer(99)
-    if key != -1 and libc.syscall(%d, %d, key, text, 99) > 0:
-        print(ring, text.value)
-print(open("/proc/keys").read().count("git-models-test"))
-`, unix.SYS_KEYCTL, unix.KEYCTL_SEARCH, unix.SYS_KEYCTL, unix.KEYCTL_READ)}
+    if key != -1 and libc.syscall(%[1]d, %[4]d, key, text, 99) > 0 and b"hunter2" in text.value:
+        print(where, text.value)
+print("looked")
+`, unix.SYS_KEYCTL, unix.KEYCTL_SEARCH, unix.KEYCTL_LINK, unix.KEYCTL_READ)}
 	b.want(b.run(), gitmodels.JobSucceeded, "")
-	if b.log() != "0\n" {
+	if b.log() != "looked\n" {
 		t.Errorf("the job found: %s", b.log())
 	}
 }
