@@ -127,7 +127,7 @@ type Pace struct {
 	Spool     time.Duration // between two looks into the spool without a ring; 1 s
 	Claim     time.Duration // between two looks for a ready run; 1 s
 	Reconcile time.Duration // between two comparisons of refs and ledger; 1 min
-	Status    time.Duration // between two looks at a job; 500 ms
+	Status    time.Duration // the longest between two looks at a job, which begin closer; 500 ms
 	Decide    time.Duration // the longest that the path filters of one push may take; 10 s
 	Settle    time.Duration // the youngest tip the reconciler takes up while running; 5 s
 	Lease     time.Duration // of a claim; its heartbeat is a third; 60 s

@@ -159,3 +159,17 @@ func TestFirstLine(t *testing.T) {
 		}
 	}
 }
+
+func TestAJobIsLookedAtOftenAtFirst(t *testing.T) {
+	t.Parallel()
+	for watched, want := range map[time.Duration]time.Duration{
+		0: 25 * time.Millisecond, time.Second: 100 * time.Millisecond, time.Hour: 500 * time.Millisecond,
+	} {
+		if got := lookPause(watched, 500*time.Millisecond); got != want {
+			t.Errorf("after %s: %s, want %s", watched, got, want)
+		}
+	}
+	if got := lookPause(0, time.Millisecond); got != time.Millisecond {
+		t.Errorf("%s is longer than the longest", got)
+	}
+}

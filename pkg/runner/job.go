@@ -176,8 +176,9 @@ var jobStates = []gitmodels.JobState{gitmodels.JobUnknown, gitmodels.JobPending,
 func (w *worker) watch(ctx context.Context, stage gitmodels.StageName, trainer gitmodels.Trainer, job gitmodels.Job) (gitmodels.JobStatus, error) {
 	clock, pace := w.r.cfg.Clock, w.r.cfg.Pace
 	var (
-		told    time.Time // when the engine was last told to cancel
-		late    string    // why we cancel a job that did not start in time
+		since   = clock.Now() // when something last could have begun to end the job
+		told    time.Time     // when the engine was last told to cancel
+		late    string        // why we cancel a job that did not start in time
 		asked   = w.asked
 		problem = "status " + w.claim.Run.ID + string(stage)
 	)
@@ -210,15 +211,21 @@ func (w *worker) watch(ctx context.Context, stage gitmodels.StageName, trainer g
 			if err := w.cancelJob(ctx, trainer, job); err != nil {
 				return st, err
 			}
-			asked, told = nil, now
+			asked, told, since = nil, now, now
 		}
 		select {
 		case <-ctx.Done():
 			return st, context.Cause(ctx)
 		case <-asked:
-		case <-clock.After(pace.Status):
+		case <-clock.After(lookPause(clock.Now().Sub(since), pace.Status)):
 		}
 	}
+}
+
+// lookPause is the time to the next look at a job that has been watched for so
+// long: a tenth of that, so that a short job's end is seen soon, up to longest.
+func lookPause(watched, longest time.Duration) time.Duration {
+	return min(max(watched/10, 25*time.Millisecond), longest)
 }
 
 // follow shows in the run's state that the engine reports the job running.
