@@ -178,7 +178,7 @@ func checkID(id string) error {
 		plain = plain && (r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r == '-' || r == '.')
 	}
 	if !plain {
-		return fmt.Errorf("push id %s: want letters, digits, - and .", gitmodels.Printable(id, 80))
+		return fmt.Errorf("push id %s: want letters, digits, dashes and dots", gitmodels.Printable(id, 80))
 	}
 	return nil
 }
