@@ -15,6 +15,10 @@ const farLine = 20
 // notForward refuses an update that would take commits off a governed ref, and
 // tells the causes apart by what helps.
 func (j *judge) notForward(ctx context.Context, u gitmodels.Update) error {
+	if j.explained() {
+		j.refuse(u, Refusal{Why: fmt.Sprintf("%s is not a descendant of %s", j.short(u.New), j.short(u.Old))})
+		return nil
+	}
 	back, err := j.IsAncestor(ctx, u.New, u.Old)
 	if err != nil {
 		return err

@@ -106,7 +106,16 @@ type judge struct {
 	push    Push
 	rules   Rules
 	verdict Verdict
+
+	branches *paths // those of the repository, once they are known
+	pushed   *paths // what the push creates or updates
 }
+
+// enough is how many refusals are explained with everything that helps. More
+// than these are not printed, and each takes git a while to find out.
+const enough = 20
+
+func (j *judge) explained() bool { return len(j.verdict.Refusals) >= enough }
 
 // refuse notes a reason for u.
 func (j *judge) refuse(u gitmodels.Update, r Refusal) {
@@ -239,7 +248,7 @@ func (j *judge) notCommit(ctx context.Context, u gitmodels.Update) (bool, error)
 			if forward {
 				r.Hints = []Hint{{For: "to push the commit that it names:", Command: push(hintID(u.New)+"^{commit}", u.Ref)}}
 			} else {
-				r.More = append(r.More, "the commit that it names is "+j.short(commit)+", which is not ahead of "+u.Ref.Short())
+				r.More = append(r.More, "the commit that it names is "+j.short(commit)+", which is not ahead of "+name(u.Ref))
 			}
 		}
 	}
@@ -297,6 +306,9 @@ func (j *judge) symbolic(ctx context.Context, u gitmodels.Update) (bool, error) 
 // pushTo is the command that brings commit to the governed ref target, if it
 // is a commit.
 func (j *judge) pushTo(ctx context.Context, id gitmodels.CommitID, target gitmodels.RefName, why string) ([]Hint, error) {
+	if j.explained() {
+		return nil, nil
+	}
 	kind, err := j.ObjectType(ctx, id)
 	if err != nil || kind != "commit" || !isPlain(target) {
 		return nil, err

@@ -2,7 +2,8 @@ package gate
 
 import (
 	"context"
-	"slices"
+	"iter"
+	"maps"
 	"strings"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
@@ -15,6 +16,10 @@ const (
 	teamMain  gitmodels.RefName = "refs/heads/models/main"
 	teamBelow                   = "refs/heads/models/"
 )
+
+// manyUpdates is the size of a push from which the branches of the repository
+// are listed once for all of it.
+const manyUpdates = 8
 
 // clash refuses a new governed ref that cannot exist beside those that do, or
 // beside another new one of the same push. Deletes never free a name: those of
@@ -74,25 +79,65 @@ func (j *judge) wrongLayout(ctx context.Context, u gitmodels.Update, layout stri
 // inTheWay finds a ref whose path excludes that of ref: one that exists, or
 // another create of this push.
 func (j *judge) inTheWay(ctx context.Context, ref gitmodels.RefName) (other gitmodels.RefName, existing bool, err error) {
-	tips, err := j.Tips(ctx, append(above(ref), string(ref))...)
-	if err != nil {
-		return "", false, err
-	}
-	var found []gitmodels.RefName
-	for have := range tips {
-		if excludes(have, ref) {
-			found = append(found, have)
+	have := j.branches
+	if have == nil {
+		prefixes := append(above(ref), string(ref))
+		many := len(j.push.Updates) > manyUpdates && strings.HasPrefix(string(ref), branches)
+		if many { // one question for all of them
+			prefixes = []string{strings.TrimSuffix(branches, "/")}
+		}
+		tips, err := j.Tips(ctx, prefixes...)
+		if err != nil {
+			return "", false, err
+		}
+		have = pathsOf(maps.Keys(tips))
+		if many {
+			j.branches = have
 		}
 	}
-	if len(found) > 0 {
-		return slices.Min(found), true, nil
+	if other = have.clash(ref); other != "" {
+		return other, true, nil
 	}
-	for _, u := range j.push.Updates {
-		if !u.Deletes() && excludes(u.Ref, ref) {
-			return u.Ref, false, nil
+	if j.pushed == nil {
+		j.pushed = pathsOf(func(yield func(gitmodels.RefName) bool) {
+			for _, u := range j.push.Updates {
+				if !u.Deletes() && !yield(u.Ref) {
+					return
+				}
+			}
+		})
+	}
+	return j.pushed.clash(ref), false, nil
+}
+
+// paths are refs as the files and folders that git stores them in.
+type paths struct {
+	refs  map[gitmodels.RefName]bool
+	below map[gitmodels.RefName]gitmodels.RefName // the first ref below a folder
+}
+
+func pathsOf(refs iter.Seq[gitmodels.RefName]) *paths {
+	p := &paths{map[gitmodels.RefName]bool{}, map[gitmodels.RefName]gitmodels.RefName{}}
+	for ref := range refs {
+		p.refs[ref] = true
+		for _, folder := range above(ref) {
+			if first, ok := p.below[gitmodels.RefName(folder)]; !ok || ref < first {
+				p.below[gitmodels.RefName(folder)] = ref
+			}
 		}
 	}
-	return "", false, nil
+	return p
+}
+
+// clash is the first of the refs that cannot exist beside ref: one that is a
+// folder on the other's path; or empty.
+func (p *paths) clash(ref gitmodels.RefName) gitmodels.RefName {
+	for _, folder := range above(ref) {
+		if p.refs[gitmodels.RefName(folder)] {
+			return gitmodels.RefName(folder)
+		}
+	}
+	return p.below[ref]
 }
 
 // beside looks at a new ref that is not governed: all that matters is whether
@@ -117,11 +162,6 @@ func (j *judge) beside(ctx context.Context, u gitmodels.Update) error {
 		More: []string{"git stores refs as paths: one cannot exist below the other"},
 	})
 	return nil
-}
-
-// excludes reports whether one name is a folder on the other's path.
-func excludes(a, b gitmodels.RefName) bool {
-	return strings.HasPrefix(string(a), string(b)+"/") || strings.HasPrefix(string(b), string(a)+"/")
 }
 
 // above lists the names on the path of ref that could be refs themselves:

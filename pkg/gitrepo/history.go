@@ -40,25 +40,45 @@ func (r *Repo) checkIDs(ids ...gitmodels.CommitID) error {
 // when the repository does not have it. An object that is there but cannot be
 // read is an error.
 func (r *Repo) ObjectType(ctx context.Context, id gitmodels.CommitID) (string, error) {
-	if err := r.checkID(id); err != nil {
-		return "", err
+	types, err := r.ObjectTypes(ctx, []gitmodels.CommitID{id})
+	return types[id], err
+}
+
+// ObjectTypes is ObjectType for many ids, with one question to git. The answer
+// holds every one of them.
+func (r *Repo) ObjectTypes(ctx context.Context, ids []gitmodels.CommitID) (map[gitmodels.CommitID]string, error) {
+	var list strings.Builder
+	for _, id := range ids {
+		if err := r.checkID(id); err != nil {
+			return nil, err
+		}
+		list.WriteString(string(id) + "\n")
 	}
 	c := r.call("cat-file", "--batch-check=%(objecttype)")
-	c.stdin = strings.NewReader(string(id) + "\n")
+	c.stdin = strings.NewReader(list.String())
 	res, err := run(ctx, c)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if res.code != 0 || complains(res.stderr) {
-		return "", res.failure()
+		return nil, res.failure()
 	}
-	switch answer := strings.TrimSuffix(string(res.out), "\n"); answer {
-	case "commit", "tag", "tree", "blob":
-		return answer, nil
-	case string(id) + " missing":
-		return "", nil
+	answers := strings.Split(strings.TrimSuffix(string(res.out), "\n"), "\n")
+	if len(answers) != len(ids) {
+		return nil, res.unexpected()
 	}
-	return "", res.unexpected()
+	types := make(map[gitmodels.CommitID]string, len(ids))
+	for i, id := range ids {
+		switch answers[i] {
+		case "commit", "tag", "tree", "blob":
+			types[id] = answers[i]
+		case string(id) + " missing":
+			types[id] = ""
+		default:
+			return nil, res.unexpected()
+		}
+	}
+	return types, nil
 }
 
 // Peel resolves rev, whatever git understands by it, to a commit. It is for

@@ -11,7 +11,34 @@ import (
 )
 
 // History is a repository as the gate asks for it.
-type History struct{ *gitrepo.Repo }
+type History struct {
+	*gitrepo.Repo
+	types map[gitmodels.CommitID]string // what is known beforehand
+}
+
+// NewHistory knows what the new tips of governed refs are after one question to
+// git, however many there are.
+func NewHistory(ctx context.Context, repo *gitrepo.Repo, updates []gitmodels.Update, p *policy.Policy) (History, error) {
+	var tips []gitmodels.CommitID
+	for _, u := range updates {
+		if p.Governed(u.Ref) && !u.Deletes() {
+			tips = append(tips, u.New)
+		}
+	}
+	if len(tips) == 0 {
+		return History{Repo: repo}, nil
+	}
+	types, err := repo.ObjectTypes(ctx, tips)
+	return History{repo, types}, err
+}
+
+// ObjectType implements gate.History.
+func (h History) ObjectType(ctx context.Context, id gitmodels.CommitID) (string, error) {
+	if kind, ok := h.types[id]; ok {
+		return kind, nil
+	}
+	return h.Repo.ObjectType(ctx, id)
+}
 
 var _ gate.History = History{}
 

@@ -140,7 +140,11 @@ func judge(ctx context.Context, e hook.Edges, input []byte, home *string) (judge
 	push := gate.Push{Updates: updates, Button: button(e)}
 	options, optionsErr := e.PushOptions()
 	push.Options = options
-	verdict, err := gate.Judge(ctx, push, hook.Rules(site.Policy), hook.History{Repo: site.Repo})
+	history, err := hook.NewHistory(ctx, site.Repo, updates, site.Policy)
+	if err != nil {
+		return judgement{}, err
+	}
+	verdict, err := gate.Judge(ctx, push, hook.Rules(site.Policy), history)
 	if err != nil {
 		return judgement{}, err
 	}
@@ -149,7 +153,7 @@ func judge(ctx context.Context, e hook.Edges, input []byte, home *string) (judge
 			return judgement{}, err
 		}
 		if optionsErr != nil {
-			return judgement{}, optionsErr
+			verdict.Refusals = append(verdict.Refusals, gate.Refusal{What: "the push options", Why: optionsErr.Error()})
 		}
 	}
 	if len(verdict.Refusals) > 0 {
