@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/spool"
 )
 
@@ -192,7 +193,7 @@ func hints(out string) (commands []string) {
 	return commands
 }
 
-func (s *site) spooled() []spool.Entry {
+func (s *site) spooled() []gitmodels.SpoolEntry {
 	s.t.Helper()
 	entries, err := spool.Entries(s.path("state"))
 	if err != nil {

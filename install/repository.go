@@ -174,7 +174,7 @@ func repositoryName(dir string) string {
 }
 
 // tips are the governed refs as they stand.
-func tips(p *policy.Policy, refs []gitrepo.Ref) []gitmodels.Tip {
+func tips(p *policy.Policy, refs []gitmodels.Ref) []gitmodels.Tip {
 	var list []gitmodels.Tip
 	for _, r := range refs {
 		if r.Symref == "" && p.Governed(r.Name) {
@@ -186,7 +186,7 @@ func tips(p *policy.Policy, refs []gitrepo.Ref) []gitmodels.Tip {
 
 // clash finds a branch that the asked layout has no room for: git keeps either
 // models or branches below models/, never both.
-func (s *session) clash(t *target, refs []gitrepo.Ref) *gitmodels.Error {
+func (s *session) clash(t *target, refs []gitmodels.Ref) *gitmodels.Error {
 	for _, r := range refs {
 		solo := r.Name == "refs/heads/models"
 		team := strings.HasPrefix(string(r.Name), "refs/heads/models/")

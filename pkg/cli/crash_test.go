@@ -145,9 +145,9 @@ type crashingSpool struct {
 	points *crashPoints
 }
 
-func (s crashingSpool) Remove(id string) error {
+func (s crashingSpool) Remove(e gitmodels.SpoolEntry) error {
 	defer s.points.around("spool Remove")()
-	return s.Spool.Remove(id)
+	return s.Spool.Remove(e)
 }
 
 // serveCrashing starts the runner that dies at point, or lists the points.

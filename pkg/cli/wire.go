@@ -32,7 +32,7 @@ func (p *program) wire(ctx context.Context, home string) (cfg runner.Config, don
 		Home:    home,
 		Version: gitmodels.Version,
 		Ledger:  l,
-		Spool:   &spoolPort{home: home},
+		Spool:   spoolPort{home},
 		Open: func(path string) (runner.Repo, error) {
 			r, err := gitrepo.Open(path)
 			if err != nil {
@@ -125,80 +125,16 @@ func versions(ctx context.Context, engine *process.Engine) map[string]string {
 // repoPort is a repository as the runner sees it.
 type repoPort struct{ *gitrepo.Repo }
 
-func (r repoPort) Refs(ctx context.Context, prefixes ...string) ([]runner.Ref, error) {
-	refs, err := r.Repo.Refs(ctx, prefixes...)
-	out := make([]runner.Ref, len(refs))
-	for i, ref := range refs {
-		out[i] = runner.Ref{Name: ref.Name, ID: ref.ID, Symref: ref.Symref}
-	}
-	return out, err
+func (r repoPort) Export(ctx context.Context, commit gitmodels.CommitID, dir string) (gitmodels.ExportReport, error) {
+	return r.Repo.Export(ctx, commit, dir, gitrepo.ExportLimit{})
 }
 
-func (r repoPort) Reflog(ctx context.Context, ref gitmodels.RefName) ([]runner.ReflogEntry, error) {
-	entries, err := r.Repo.Reflog(ctx, ref)
-	out := make([]runner.ReflogEntry, len(entries))
-	for i, e := range entries {
-		out[i] = runner.ReflogEntry{Old: e.Old, New: e.New, At: e.At}
-	}
-	return out, err
-}
+// spoolPort is the spool of a state directory as the runner sees it.
+type spoolPort struct{ home string }
 
-func (r repoPort) Commit(ctx context.Context, id gitmodels.CommitID) (runner.CommitInfo, error) {
-	info, err := r.Repo.Commit(ctx, id)
-	return runner.CommitInfo{Subject: info.Subject}, err
-}
-
-func (r repoPort) Export(ctx context.Context, commit gitmodels.CommitID, dir string) (runner.ExportReport, error) {
-	report, err := r.Repo.Export(ctx, commit, dir, gitrepo.ExportLimit{})
-	return runner.ExportReport{Files: report.Files, Bytes: report.Bytes, Warnings: report.Warnings}, err
-}
-
-// spoolPort is the spool of a state directory as the runner sees it: by id.
-type spoolPort struct {
-	home string
-	mu   sync.Mutex
-	seen map[string]spool.Entry // of the last look
-}
-
-func (s *spoolPort) Entries() ([]runner.SpoolEntry, error) {
-	entries, err := spool.Entries(s.home)
-	if err != nil {
-		return nil, err
-	}
-	seen := make(map[string]spool.Entry, len(entries))
-	out := make([]runner.SpoolEntry, len(entries))
-	for i, e := range entries {
-		seen[e.ID] = e
-		out[i] = runner.SpoolEntry{ID: e.ID, Push: e.Push, Err: e.Err}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.seen = seen
-	return out, nil
-}
-
-func (s *spoolPort) Remove(id string) error {
-	e, ok := s.entry(id)
-	if !ok {
-		return nil
-	}
-	return spool.Remove(e)
-}
-
-func (s *spoolPort) SetAside(id, why string) error {
-	e, ok := s.entry(id)
-	if !ok {
-		return nil
-	}
-	return spool.SetAside(e, why)
-}
-
-func (s *spoolPort) entry(id string) (spool.Entry, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e, ok := s.seen[id]
-	return e, ok
-}
+func (s spoolPort) Entries() ([]gitmodels.SpoolEntry, error)        { return spool.Entries(s.home) }
+func (spoolPort) Remove(e gitmodels.SpoolEntry) error               { return spool.Remove(e) }
+func (spoolPort) SetAside(e gitmodels.SpoolEntry, why string) error { return spool.SetAside(e, why) }
 
 // policyStore keeps results in folders, under what policy allows at the moment:
 // the prefixes of every repository whose policy was read.

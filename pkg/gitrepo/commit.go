@@ -11,32 +11,20 @@ import (
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
 
-// CommitInfo is what people read of a commit. Every word is the pusher's: show
-// it through gitmodels.Printable.
-type CommitInfo struct {
-	ID      gitmodels.CommitID
-	Tree    string
-	Parents []gitmodels.CommitID
-	Subject string // first paragraph of the message, on one line
-	Author  string
-	Email   string
-	Time    time.Time // the author's, in the author's zone; zero when it cannot be read
-}
-
 // Commit reads one commit, as it was made: replace refs and grafts do not count.
-func (r *Repo) Commit(ctx context.Context, id gitmodels.CommitID) (CommitInfo, error) {
+func (r *Repo) Commit(ctx context.Context, id gitmodels.CommitID) (gitmodels.CommitInfo, error) {
 	if err := r.checkID(id); err != nil {
-		return CommitInfo{}, err
+		return gitmodels.CommitInfo{}, err
 	}
 	objs := r.objects(ctx)
 	defer objs.close()
 	obj, err := objs.want(string(id), "commit", maxCommit)
 	if err != nil {
-		return CommitInfo{}, err
+		return gitmodels.CommitInfo{}, err
 	}
 	info, err := parseCommit(obj.data)
 	if err != nil {
-		return CommitInfo{}, &gitmodels.Error{Kind: gitmodels.Invalid, Op: "read commit",
+		return gitmodels.CommitInfo{}, &gitmodels.Error{Kind: gitmodels.Invalid, Op: "read commit",
 			Message: fmt.Sprintf("commit %s: %v", id, err)}
 	}
 	info.ID = id
@@ -56,8 +44,8 @@ func (r *Repo) Tree(ctx context.Context, id gitmodels.CommitID) (string, error) 
 }
 
 // parseCommit reads the headers and the subject of a commit object.
-func parseCommit(data []byte) (CommitInfo, error) {
-	var info CommitInfo
+func parseCommit(data []byte) (gitmodels.CommitInfo, error) {
+	var info gitmodels.CommitInfo
 	header, message, _ := bytes.Cut(data, []byte("\n\n"))
 	for line := range strings.Lines(string(header)) {
 		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")

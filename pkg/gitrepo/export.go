@@ -53,13 +53,6 @@ func (l ExportLimit) orDefault() ExportLimit {
 	return d
 }
 
-// ExportReport says what an export made.
-type ExportReport struct {
-	Files    int   // regular files written
-	Bytes    int64 // in them
-	Warnings []string
-}
-
 // Export unpacks the files of a commit, as `git archive` gives them
 // (export-ignore and export-subst of the commit's own .gitattributes count),
 // into the new folder dir, whose parent exists. dir appears complete or not at
@@ -68,30 +61,30 @@ type ExportReport struct {
 // Whatever the commit holds stays below dir and runs nothing. Files come out
 // with mode 0644 or 0755, folders with 0755. Refused with Kind Invalid are
 // trees that git would not have made (names such as `..` or `.git`, a name
-// twice, unknown modes) and what is beyond limit. Reported in
-// ExportReport.Warnings, at most maxWarnings of each sort, are: submodules,
-// which become empty folders; symbolic links that are absolute, lead out of dir
-// or in a circle, also by way of other links, which are left out; Git LFS
-// pointers; names that differ only in case.
+// twice, unknown modes) and what is beyond limit. Reported as warnings, at most
+// maxWarnings of each sort, are: submodules, which become empty folders;
+// symbolic links that are absolute, lead out of dir or in a circle, also by way
+// of other links, which are left out; Git LFS pointers; names that differ only
+// in case.
 //
 // Git runs on an empty repository that borrows this one's objects: no filter,
 // attribute or program that is configured here can be selected by the commit,
 // and the result depends on the commit alone.
-func (r *Repo) Export(ctx context.Context, commit gitmodels.CommitID, dir string, limit ExportLimit) (ExportReport, error) {
+func (r *Repo) Export(ctx context.Context, commit gitmodels.CommitID, dir string, limit ExportLimit) (gitmodels.ExportReport, error) {
 	limit = limit.orDefault()
 	if err := r.requireCommit(ctx, commit); err != nil {
-		return ExportReport{}, err
+		return gitmodels.ExportReport{}, err
 	}
 	if err := checkFree(dir); err != nil {
-		return ExportReport{}, err
+		return gitmodels.ExportReport{}, err
 	}
 	submodules, err := r.survey(ctx, commit, limit)
 	if err != nil {
-		return ExportReport{}, err
+		return gitmodels.ExportReport{}, err
 	}
 	work, err := newWorkFolder(dir)
 	if err != nil {
-		return ExportReport{}, &gitmodels.Error{Op: "export " + string(commit), Err: err}
+		return gitmodels.ExportReport{}, &gitmodels.Error{Op: "export " + string(commit), Err: err}
 	}
 	report, err := r.exportTo(ctx, commit, work, limit, submodules)
 	if err == nil {
@@ -103,7 +96,7 @@ func (r *Repo) Export(ctx context.Context, commit gitmodels.CommitID, dir string
 		err = &gitmodels.Error{Op: "export " + string(commit), Err: gone}
 	}
 	if err != nil {
-		return ExportReport{}, err
+		return gitmodels.ExportReport{}, err
 	}
 	return report, nil
 }
@@ -150,7 +143,7 @@ func newWorkFolder(dir string) (string, error) {
 }
 
 // exportTo unpacks the commit into work/tree.
-func (r *Repo) exportTo(ctx context.Context, commit gitmodels.CommitID, work string, limit ExportLimit, submodules map[string]bool) (ExportReport, error) {
+func (r *Repo) exportTo(ctx context.Context, commit gitmodels.CommitID, work string, limit ExportLimit, submodules map[string]bool) (gitmodels.ExportReport, error) {
 	fail := func(err error) error {
 		var known *gitmodels.Error
 		if errors.As(err, &known) {
@@ -160,26 +153,26 @@ func (r *Repo) exportTo(ctx context.Context, commit gitmodels.CommitID, work str
 	}
 	tree := filepath.Join(work, "tree")
 	if err := os.Mkdir(tree, 0o755); err != nil {
-		return ExportReport{}, fail(err)
+		return gitmodels.ExportReport{}, fail(err)
 	}
 	if err := os.Chmod(tree, 0o755); err != nil { // whatever the umask
-		return ExportReport{}, fail(err)
+		return gitmodels.ExportReport{}, fail(err)
 	}
 	shadow := filepath.Join(work, "git")
 	if err := r.makeShadow(shadow); err != nil {
-		return ExportReport{}, fail(err)
+		return gitmodels.ExportReport{}, fail(err)
 	}
 	root, err := os.OpenRoot(tree)
 	if err != nil {
-		return ExportReport{}, fail(err)
+		return gitmodels.ExportReport{}, fail(err)
 	}
 	defer root.Close()
 	u := newUnpacker(root, limit, submodules)
 	if err := r.archive(ctx, commit, shadow, u.unpack); err != nil {
-		return ExportReport{}, fail(err)
+		return gitmodels.ExportReport{}, fail(err)
 	}
 	if err := u.finish(); err != nil {
-		return ExportReport{}, fail(err)
+		return gitmodels.ExportReport{}, fail(err)
 	}
 	return u.result(), nil
 }

@@ -153,21 +153,21 @@ func TestCommitInfo(t *testing.T) {
 	parent := strings.Repeat("b", 40)
 	for name, tc := range map[string]struct {
 		raw  string
-		want CommitInfo
+		want gitmodels.CommitInfo
 	}{
 		"usual": {
 			"tree " + treeID + "\nparent " + parent + "\nauthor Ada L <ada@example.com> 1700000000 +0130\ncommitter C <c@d> 1 +0000\n\nOne line\nand more\n\nbody\n",
-			CommitInfo{Tree: treeID, Parents: []gitmodels.CommitID{gitmodels.CommitID(parent)}, Subject: "One line and more", Author: "Ada L", Email: "ada@example.com", Time: time.Unix(1700000000, 0)},
+			gitmodels.CommitInfo{Tree: treeID, Parents: []gitmodels.CommitID{gitmodels.CommitID(parent)}, Subject: "One line and more", Author: "Ada L", Email: "ada@example.com", Time: time.Unix(1700000000, 0)},
 		},
 		"signed": {
 			"tree " + treeID + "\nauthor A <a@b> 5 +0000\ncommitter C <c@d> 1 +0000\ngpgsig -----BEGIN\n parent " + parent + "\n tree x\n -----END\n\nsigned",
-			CommitInfo{Tree: treeID, Subject: "signed", Author: "A", Email: "a@b", Time: time.Unix(5, 0)},
+			gitmodels.CommitInfo{Tree: treeID, Subject: "signed", Author: "A", Email: "a@b", Time: time.Unix(5, 0)},
 		},
-		"no message":    {"tree " + treeID + "\nauthor A <a@b> 5 +0000\n", CommitInfo{Tree: treeID, Author: "A", Email: "a@b", Time: time.Unix(5, 0)}},
-		"odd name":      {"tree " + treeID + "\nauthor A <x> > <a@b> 5 +0000\n\n\n\n  s  \n", CommitInfo{Tree: treeID, Author: "A <x> >", Email: "a@b", Subject: "s", Time: time.Unix(5, 0)}},
-		"no address":    {"tree " + treeID + "\nauthor A 5 +0000\n\ns", CommitInfo{Tree: treeID, Author: "A 5 +0000", Subject: "s"}},
-		"date too late": {"tree " + treeID + "\nauthor A <a@b> 99999999999999999999 +0000\n\ns", CommitInfo{Tree: treeID, Author: "A", Email: "a@b", Subject: "s"}},
-		"zone too far":  {"tree " + treeID + "\nauthor A <a@b> 5 +9999\n\ns", CommitInfo{Tree: treeID, Author: "A", Email: "a@b", Subject: "s"}},
+		"no message":    {"tree " + treeID + "\nauthor A <a@b> 5 +0000\n", gitmodels.CommitInfo{Tree: treeID, Author: "A", Email: "a@b", Time: time.Unix(5, 0)}},
+		"odd name":      {"tree " + treeID + "\nauthor A <x> > <a@b> 5 +0000\n\n\n\n  s  \n", gitmodels.CommitInfo{Tree: treeID, Author: "A <x> >", Email: "a@b", Subject: "s", Time: time.Unix(5, 0)}},
+		"no address":    {"tree " + treeID + "\nauthor A 5 +0000\n\ns", gitmodels.CommitInfo{Tree: treeID, Author: "A 5 +0000", Subject: "s"}},
+		"date too late": {"tree " + treeID + "\nauthor A <a@b> 99999999999999999999 +0000\n\ns", gitmodels.CommitInfo{Tree: treeID, Author: "A", Email: "a@b", Subject: "s"}},
+		"zone too far":  {"tree " + treeID + "\nauthor A <a@b> 5 +9999\n\ns", gitmodels.CommitInfo{Tree: treeID, Author: "A", Email: "a@b", Subject: "s"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -10,19 +10,9 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
-
-// ReflogEntry is one move of a ref. Who is the server's account, not the
-// pusher.
-type ReflogEntry struct {
-	Old gitmodels.CommitID // zero: the ref was created
-	New gitmodels.CommitID // zero: the ref was deleted
-	Who string             // name <email>, as it stands there
-	At  time.Time          // zero when it cannot be read
-}
 
 const (
 	maxReflog     = 64 << 20 // the newest part of a longer log is read
@@ -34,7 +24,7 @@ const (
 // needs every move compares each Old with the New before it. The last line may
 // tell of a move that never happened, because git writes it first: believe it
 // only when the ref agrees, or a later line continues from it.
-func (r *Repo) Reflog(ctx context.Context, ref gitmodels.RefName) ([]ReflogEntry, error) {
+func (r *Repo) Reflog(ctx context.Context, ref gitmodels.RefName) ([]gitmodels.ReflogEntry, error) {
 	if err := checkRef(ref); err != nil {
 		return nil, err
 	}
@@ -43,7 +33,9 @@ func (r *Repo) Reflog(ctx context.Context, ref gitmodels.RefName) ([]ReflogEntry
 		return nil, &gitmodels.Error{Op: op, Err: fmt.Errorf("refs are stored as %s, only files are supported", gitmodels.Printable(r.refFormat, 40))}
 	}
 	f, err := r.openLog(ref)
-	if errors.Is(err, fs.ErrNotExist) {
+	// A log may lie where this one's folder would: that of refs/heads/models,
+	// kept after the ref is gone, beside refs/heads/models/x.
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, nil
 	}
 	if err != nil {
@@ -90,8 +82,8 @@ func (r *Repo) openLog(ref gitmodels.RefName) (*os.File, error) {
 	return f, nil
 }
 
-func readReflog(ctx context.Context, in io.Reader, idLength int) ([]ReflogEntry, error) {
-	var entries []ReflogEntry
+func readReflog(ctx context.Context, in io.Reader, idLength int) ([]gitmodels.ReflogEntry, error) {
+	var entries []gitmodels.ReflogEntry
 	lines := bufio.NewReaderSize(io.LimitReader(in, maxReflog), maxReflogLine)
 	long := false
 	for {
@@ -116,18 +108,18 @@ func readReflog(ctx context.Context, in io.Reader, idLength int) ([]ReflogEntry,
 }
 
 // parseReflogLine reads `<old> <new> <name> <email> <seconds> <zone>TAB<message>`.
-func parseReflogLine(line string, idLength int) (ReflogEntry, bool) {
+func parseReflogLine(line string, idLength int) (gitmodels.ReflogEntry, bool) {
 	line, _, _ = strings.Cut(line, "\t")
 	if len(line) < 2*idLength+2 || line[idLength] != ' ' || line[2*idLength+1] != ' ' {
-		return ReflogEntry{}, false
+		return gitmodels.ReflogEntry{}, false
 	}
 	before, err1 := gitmodels.ParseCommitID(line[:idLength])
 	after, err2 := gitmodels.ParseCommitID(line[idLength+1 : 2*idLength+1])
 	who := line[2*idLength+2:]
 	end := strings.LastIndexByte(who, '>')
 	if err1 != nil || err2 != nil || end < 0 {
-		return ReflogEntry{}, false
+		return gitmodels.ReflogEntry{}, false
 	}
 	at := parseWhen(strings.TrimSpace(who[end+1:]))
-	return ReflogEntry{Old: before, New: after, Who: who[:end+1], At: at}, true
+	return gitmodels.ReflogEntry{Old: before, New: after, Who: who[:end+1], At: at}, true
 }

@@ -14,29 +14,22 @@ import (
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
 
-// Ref is one ref and where it points.
-type Ref struct {
-	Name   gitmodels.RefName
-	ID     gitmodels.CommitID // the object it names, after following Symref; any type
-	Symref gitmodels.RefName  // what a symbolic ref names; empty for others
-}
-
 // Refs lists the refs, sorted by name. A prefix is a whole name or the folders
 // in front of one, such as refs/heads/models for that branch and all below
 // refs/heads/models/; without any prefix all are listed. Refs of any name are
 // found, hidden ones too.
-func (r *Repo) Refs(ctx context.Context, prefixes ...string) ([]Ref, error) {
+func (r *Repo) Refs(ctx context.Context, prefixes ...string) ([]gitmodels.Ref, error) {
 	out, err := r.forEachRef(ctx, prefixes, "--format=%(refname)%00%(objectname)%00%(symref)")
 	if err != nil {
 		return nil, err
 	}
-	var refs []Ref
+	var refs []gitmodels.Ref
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\x00")
 		if len(fields) != 3 || len(fields[1]) != r.idLength {
 			return nil, &gitmodels.Error{Op: "git for-each-ref", Err: fmt.Errorf("unexpected answer %s", gitmodels.Printable(line, 200))}
 		}
-		refs = append(refs, Ref{gitmodels.RefName(fields[0]), gitmodels.CommitID(fields[1]), gitmodels.RefName(fields[2])})
+		refs = append(refs, gitmodels.Ref{Name: gitmodels.RefName(fields[0]), ID: gitmodels.CommitID(fields[1]), Symref: gitmodels.RefName(fields[2])})
 	}
 	return refs, nil
 }

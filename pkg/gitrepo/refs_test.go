@@ -1,6 +1,7 @@
 package gitrepo
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,15 +33,15 @@ func TestRefs(t *testing.T) {
 		gitIn(t, r.Dir(), "tag", "-a", "-m", "t", "v1", string(a))
 		gitIn(t, r.Dir(), "config", "transfer.hideRefs", "refs/models")
 		tag := gitmodels.CommitID(gitIn(t, r.Dir(), "rev-parse", "v1"))
-		want := []Ref{
-			{"refs/heads/alias", a, "refs/heads/models/x"},
-			{"refs/heads/chain", a, "refs/heads/models/x"},
-			{"refs/heads/main", b, ""},
-			{"refs/heads/models/x", a, ""},
-			{"refs/heads/models/y/z", b, ""},
-			{"refs/heads/modelsque", b, ""},
-			{"refs/models/keep", b, ""},
-			{"refs/tags/v1", tag, ""},
+		want := []gitmodels.Ref{
+			{Name: "refs/heads/alias", ID: a, Symref: "refs/heads/models/x"},
+			{Name: "refs/heads/chain", ID: a, Symref: "refs/heads/models/x"},
+			{Name: "refs/heads/main", ID: b},
+			{Name: "refs/heads/models/x", ID: a},
+			{Name: "refs/heads/models/y/z", ID: b},
+			{Name: "refs/heads/modelsque", ID: b},
+			{Name: "refs/models/keep", ID: b},
+			{Name: "refs/tags/v1", ID: tag},
 		}
 		for _, state := range []string{"loose", "packed"} {
 			if state == "packed" {
@@ -52,7 +53,7 @@ func TestRefs(t *testing.T) {
 			if diff := cmp.Diff(want[3:5], must(r.Refs(ctx, "refs/heads/models"))(t)); diff != "" {
 				t.Errorf("%s, refs/heads/models: %s", state, diff)
 			}
-			if diff := cmp.Diff([]Ref{want[4], want[7]}, must(r.Refs(ctx, "refs/tags/", "refs/heads/models/y"))(t)); diff != "" {
+			if diff := cmp.Diff([]gitmodels.Ref{want[4], want[7]}, must(r.Refs(ctx, "refs/tags/", "refs/heads/models/y"))(t)); diff != "" {
 				t.Errorf("%s, two prefixes: %s", state, diff)
 			}
 		}
@@ -116,8 +117,8 @@ func TestReflog(t *testing.T) {
 			got[i].At = time.Time{}
 		}
 		who := "Ada Test <ada@example.com>"
-		first, second := ReflogEntry{Old: zero, New: a, Who: who}, ReflogEntry{Old: a, New: b, Who: who}
-		if diff := cmp.Diff([]ReflogEntry{first, second}, got); diff != "" {
+		first, second := gitmodels.ReflogEntry{Old: zero, New: a, Who: who}, gitmodels.ReflogEntry{Old: a, New: b, Who: who}
+		if diff := cmp.Diff([]gitmodels.ReflogEntry{first, second}, got); diff != "" {
 			t.Error(diff)
 		}
 
@@ -142,11 +143,11 @@ func TestReflog(t *testing.T) {
 		if err := os.WriteFile(log, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		want := []ReflogEntry{
-			{zero, a, "A <a@b>", time.Unix(100, 0)},
-			{a, b, "name with <x> in it <a@b>", time.Time{}},
-			{b, a, " <>", time.Unix(5, 0)},
-			{a, b, "A <a@b>", time.Unix(300, 0)},
+		want := []gitmodels.ReflogEntry{
+			{Old: zero, New: a, Who: "A <a@b>", At: time.Unix(100, 0)},
+			{Old: a, New: b, Who: "name with <x> in it <a@b>", At: time.Time{}},
+			{Old: b, New: a, Who: " <>", At: time.Unix(5, 0)},
+			{Old: a, New: b, Who: "A <a@b>", At: time.Unix(300, 0)},
 		}
 		equalTimes := cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })
 		if diff := cmp.Diff(want, must(r.Reflog(ctx, ref))(t), equalTimes); diff != "" {
@@ -182,6 +183,20 @@ func TestReflog(t *testing.T) {
 			t.Errorf("a folder of logs: %v, %v", got, err)
 		}
 	})
+}
+
+// Git leaves the log of a ref in place that a tool has removed; a ref below that
+// name then has none.
+func TestReflogBelowAnother(t *testing.T) {
+	t.Parallel()
+	r := newBare(t)
+	log := filepath.Join(r.Dir(), "logs", "refs", "heads", "models")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(log), 0o755), os.WriteFile(log, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.Reflog(ctx, "refs/heads/models/x"); got != nil || err != nil {
+		t.Errorf("%v, %v", got, err)
+	}
 }
 
 func TestReflogIsBounded(t *testing.T) {

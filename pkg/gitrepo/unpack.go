@@ -33,7 +33,7 @@ type unpacker struct {
 	links      map[string]string // path → target
 	seen       map[string]string // path with its case folded → path
 	entries    int
-	report     ExportReport
+	report     gitmodels.ExportReport
 	warnings   map[string][]string // by sort
 	buffer     []byte
 
@@ -303,7 +303,7 @@ func (u *unpacker) warn(sort, text string) {
 	}
 }
 
-func (u *unpacker) result() ExportReport {
+func (u *unpacker) result() gitmodels.ExportReport {
 	for _, sort := range []string{"submodule", "link", "lfs", "case"} {
 		w := u.warnings[sort]
 		if len(w) > maxWarnings {

@@ -49,10 +49,10 @@ type Repo interface {
 	ObjectType(ctx context.Context, id gitmodels.CommitID) (string, error)
 	IsAncestor(ctx context.Context, ancestor, descendant gitmodels.CommitID) (bool, error)
 	// Refs lists refs below the prefixes; none means all.
-	Refs(ctx context.Context, prefixes ...string) ([]Ref, error)
+	Refs(ctx context.Context, prefixes ...string) ([]gitmodels.Ref, error)
 	// Reflog lists what happened to ref, oldest first; none when it keeps no log.
-	Reflog(ctx context.Context, ref gitmodels.RefName) ([]ReflogEntry, error)
-	Commit(ctx context.Context, id gitmodels.CommitID) (CommitInfo, error)
+	Reflog(ctx context.Context, ref gitmodels.RefName) ([]gitmodels.ReflogEntry, error)
+	Commit(ctx context.Context, id gitmodels.CommitID) (gitmodels.CommitInfo, error)
 	// Files looks paths up in a commit's tree, see gitmodels.TreeFile.
 	Files(ctx context.Context, commit gitmodels.CommitID, paths []string) (map[string]gitmodels.TreeFile, error)
 	// ChangedPaths lists every path that differs between two commits, uncapped.
@@ -60,54 +60,21 @@ type Repo interface {
 	// Export writes the commit's files to dir, which must not exist: it appears
 	// complete or not at all. What was left out or altered is a warning; what
 	// can never be exported is an Error of Kind Invalid.
-	Export(ctx context.Context, commit gitmodels.CommitID, dir string) (ExportReport, error)
+	Export(ctx context.Context, commit gitmodels.CommitID, dir string) (gitmodels.ExportReport, error)
 	// WriteCommitGraph brings the commit-graph up to date, which keeps the
 	// hooks' ancestor check fast.
 	WriteCommitGraph(ctx context.Context) error
-}
-
-// Ref is a ref and what it points to; Symref is the target of a symbolic one.
-type Ref struct {
-	Name   gitmodels.RefName
-	ID     gitmodels.CommitID
-	Symref gitmodels.RefName
-}
-
-// ReflogEntry is one line of a reflog.
-type ReflogEntry struct {
-	Old, New gitmodels.CommitID
-	At       time.Time // whole seconds
-}
-
-// CommitInfo is what is told of a commit.
-type CommitInfo struct {
-	Subject string // the first line as the author wrote it: hostile
-}
-
-// ExportReport is what an export did.
-type ExportReport struct {
-	Files    int
-	Bytes    int64
-	Warnings []string
 }
 
 // Spool is the folder in which post-receive leaves pushes.
 type Spool interface {
 	// Entries lists what is there, by id and so by time. A file that cannot be
 	// read as a push has Err and no Push.
-	Entries() ([]SpoolEntry, error)
+	Entries() ([]gitmodels.SpoolEntry, error)
 	// Remove deletes an imported entry; one that is gone is no error.
-	Remove(id string) error
+	Remove(e gitmodels.SpoolEntry) error
 	// SetAside moves an entry out of the way and writes why beside it.
-	SetAside(id, why string) error
-}
-
-// SpoolEntry is one file of the spool. ID is the file's own name, whatever the
-// push inside says of itself.
-type SpoolEntry struct {
-	ID   string
-	Push gitmodels.Push
-	Err  error
+	SetAside(e gitmodels.SpoolEntry, why string) error
 }
 
 // Clock is the time as the runner sees it.

@@ -57,22 +57,18 @@ func (in *intake) importSpool(ctx context.Context) (imported, error) {
 		}
 		repo, err := in.importEntry(ctx, e)
 		var aside *errSetAside
-		switch {
-		case errors.As(err, &aside):
-			if err := in.setAside(ctx, repo, e, aside.why); err != nil {
-				return res, err
-			}
-		case err != nil:
-			if ctx.Err() != nil {
-				return res, ctx.Err()
-			}
+		if errors.As(err, &aside) {
+			err = in.setAside(ctx, repo, e, aside.why)
+		} else if err == nil {
+			err = in.cfg.Spool.Remove(e)
+		}
+		if ctx.Err() != nil {
+			return res, ctx.Err()
+		}
+		if err != nil {
 			res.Left[e.ID] = fmt.Sprintf("push %s stays in the spool: %v", e.ID, err)
 			in.say.warn("spool "+e.ID, "a push stays in the spool", "push", e.ID, "cause", err.Error())
 			continue
-		default:
-			if err := in.cfg.Spool.Remove(e.ID); err != nil {
-				return res, fmt.Errorf("removing push %s from the spool: %w", e.ID, err)
-			}
 		}
 		in.say.over("spool " + e.ID)
 		res.Pushes++
@@ -86,7 +82,7 @@ func (in *intake) importSpool(ctx context.Context) (imported, error) {
 
 // importEntry records every update of one push. Updates that are none of ours
 // do not keep the others from being recorded.
-func (in *intake) importEntry(ctx context.Context, e SpoolEntry) (gitmodels.Repository, error) {
+func (in *intake) importEntry(ctx context.Context, e gitmodels.SpoolEntry) (gitmodels.Repository, error) {
 	if e.Err != nil {
 		return gitmodels.Repository{}, &errSetAside{"not a push: " + e.Err.Error()}
 	}
@@ -221,7 +217,7 @@ func tipOf(ctx context.Context, git Repo, ref gitmodels.RefName) (gitmodels.Comm
 // confirmed reports whether line i of a reflog is an update that happened: git
 // writes the log before it commits the ref, so a last line counts only once the
 // ref agrees, and any other once the next line starts from it.
-func confirmed(entries []ReflogEntry, i int, tip gitmodels.CommitID) bool {
+func confirmed(entries []gitmodels.ReflogEntry, i int, tip gitmodels.CommitID) bool {
 	if i == len(entries)-1 {
 		return entries[i].New == tip
 	}
@@ -245,15 +241,12 @@ func (in *intake) open(ctx context.Context, repo gitmodels.Repository) (Repo, *p
 }
 
 // setAside moves a spool file out of the way and tells the administrator.
-func (in *intake) setAside(ctx context.Context, repo gitmodels.Repository, e SpoolEntry, why string) error {
+func (in *intake) setAside(ctx context.Context, repo gitmodels.Repository, e gitmodels.SpoolEntry, why string) error {
+	if err := in.cfg.Spool.SetAside(e, why); err != nil {
+		return fmt.Errorf("it cannot be set aside: %w; it should be, for it is no push of ours: %s", err, why)
+	}
 	in.cfg.Log.Warn("a spool file was set aside", "push", e.ID, "repository", gitmodels.Printable(e.Push.Repository, 200), "cause", why)
-	if err := in.cfg.Ledger.Event(ctx, repo.ID, "set aside", "push "+e.ID+": "+why); err != nil {
-		return err
-	}
-	if err := in.cfg.Spool.SetAside(e.ID, why); err != nil {
-		return fmt.Errorf("setting push %s aside: %w", e.ID, err)
-	}
-	return nil
+	return in.cfg.Ledger.Event(ctx, repo.ID, "set aside", "push "+e.ID+": "+why)
 }
 
 // logRecord tells the operator what was decided.

@@ -18,16 +18,16 @@ func TestMissing(t *testing.T) {
 	const ref = gitmodels.RefName("refs/heads/models")
 	id := func(c string) gitmodels.CommitID { return gitmodels.CommitID(strings.Repeat(c, 40)) }
 	at := func(seconds int) time.Time { return time.Unix(1_000_000+int64(seconds), 0) }
-	log := func(ids ...string) []ReflogEntry {
-		var entries []ReflogEntry
+	log := func(ids ...string) []gitmodels.ReflogEntry {
+		var entries []gitmodels.ReflogEntry
 		for i := 1; i < len(ids); i++ {
-			entries = append(entries, ReflogEntry{Old: id(ids[i-1]), New: id(ids[i]), At: at(i)})
+			entries = append(entries, gitmodels.ReflogEntry{Old: id(ids[i-1]), New: id(ids[i]), At: at(i)})
 		}
 		return entries
 	}
 	for name, c := range map[string]struct {
 		tip        string
-		log        []ReflogEntry
+		log        []gitmodels.ReflogEntry
 		recorded   []string
 		registered time.Time
 		want       []string // new commits; with :old where that matters
@@ -43,7 +43,7 @@ func TestMissing(t *testing.T) {
 		"no log, nothing recorded":                    {"a", nil, nil, at(0), []string{"a:0"}},
 		"no log, something recorded":                  {"b", nil, []string{"a"}, at(0), []string{"b:a"}},
 		"a torn last line":                            {"a", log("0", "a", "b"), []string{"a"}, at(0), nil},
-		"a torn line in the middle":                   {"c", append(log("0", "a", "b"), ReflogEntry{id("a"), id("c"), at(3)}), []string{"a"}, at(0), []string{"c:a"}},
+		"a torn line in the middle":                   {"c", append(log("0", "a", "b"), gitmodels.ReflogEntry{Old: id("a"), New: id("c"), At: at(3)}), []string{"a"}, at(0), []string{"c:a"}},
 		"rewound to what is recorded":                 {"a", log("0", "a", "b", "a"), []string{"a", "b"}, at(0), nil},
 		"rewound, and what was there is missing":      {"a", log("0", "a", "b", "a"), []string{"a"}, at(0), []string{"b:a"}},
 		"the tip was there before, and is missing":    {"b", log("0", "a", "b", "c", "b"), []string{"a"}, at(0), []string{"c:b", "b:c"}},
@@ -57,7 +57,7 @@ func TestMissing(t *testing.T) {
 				recorded = append(recorded, id(r))
 			}
 			var got []string
-			for _, m := range missing(Ref{Name: ref, ID: id(c.tip)}, c.log, recorded, c.registered) {
+			for _, m := range missing(gitmodels.Ref{Name: ref, ID: id(c.tip)}, c.log, recorded, c.registered) {
 				if m.Ref != ref {
 					t.Errorf("ref %s", m.Ref)
 				}

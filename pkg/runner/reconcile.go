@@ -94,7 +94,7 @@ func (in *intake) reconcile(ctx context.Context, repo gitmodels.Repository, now 
 // reconcileRef records what the ref and its log show and the ledger lacks.
 // recorded are the commits of this ref in the ledger, oldest first.
 func (in *intake) reconcileRef(ctx context.Context, repo gitmodels.Repository, git Repo, pol *policy.Policy,
-	ref Ref, recorded []gitmodels.CommitID, now bool) ([]string, error) {
+	ref gitmodels.Ref, recorded []gitmodels.CommitID, now bool) ([]string, error) {
 	var found []string
 	entries, err := git.Reflog(ctx, ref.Name)
 	if err != nil {
@@ -133,7 +133,7 @@ type missed struct {
 // tips that another has replaced, then the tip. What happened before the
 // repository was registered is nobody's push: of the log only what follows the
 // first recorded commit counts, or all of a log that begins after registration.
-func missing(ref Ref, entries []ReflogEntry, recorded []gitmodels.CommitID, registered time.Time) []missed {
+func missing(ref gitmodels.Ref, entries []gitmodels.ReflogEntry, recorded []gitmodels.CommitID, registered time.Time) []missed {
 	var list []missed
 	listed := map[gitmodels.CommitID]bool{}
 	tip := missed{Update: gitmodels.Update{New: ref.ID, Ref: ref.Name}}
@@ -215,7 +215,7 @@ func (in *intake) recordFound(ctx context.Context, repo gitmodels.Repository, gi
 
 // wentBack tells of a ref that no longer holds the commit last recorded for it,
 // which no push can do.
-func (in *intake) wentBack(ctx context.Context, repo gitmodels.Repository, git Repo, ref Ref, recorded []gitmodels.CommitID) (string, error) {
+func (in *intake) wentBack(ctx context.Context, repo gitmodels.Repository, git Repo, ref gitmodels.Ref, recorded []gitmodels.CommitID) (string, error) {
 	key := "ref " + repo.ID + string(ref.Name)
 	if len(recorded) == 0 {
 		return "", nil

@@ -78,7 +78,7 @@ func siteConfig(home string, l gitmodels.Ledger, tr gitmodels.Trainer) runner.Co
 		return publish.DefaultNotesRef, nil
 	}
 	return runner.Config{
-		Home: home, Version: "test", Ledger: l, Spool: &spoolPort{home: home},
+		Home: home, Version: "test", Ledger: l, Spool: spoolPort{home},
 		Open: func(path string) (runner.Repo, error) {
 			r, err := gitrepo.Open(path)
 			return repoPort{r}, err
@@ -400,60 +400,13 @@ func (l *recorderWith) Handle(ctx context.Context, r slog.Record) error {
 // repoPort is a repository as the runner sees it.
 type repoPort struct{ *gitrepo.Repo }
 
-func (r repoPort) Refs(ctx context.Context, prefixes ...string) ([]runner.Ref, error) {
-	refs, err := r.Repo.Refs(ctx, prefixes...)
-	var out []runner.Ref
-	for _, ref := range refs {
-		out = append(out, runner.Ref{Name: ref.Name, ID: ref.ID, Symref: ref.Symref})
-	}
-	return out, err
+func (r repoPort) Export(ctx context.Context, commit gitmodels.CommitID, dir string) (gitmodels.ExportReport, error) {
+	return r.Repo.Export(ctx, commit, dir, gitrepo.ExportLimit{})
 }
 
-func (r repoPort) Reflog(ctx context.Context, ref gitmodels.RefName) ([]runner.ReflogEntry, error) {
-	entries, err := r.Repo.Reflog(ctx, ref)
-	var out []runner.ReflogEntry
-	for _, e := range entries {
-		out = append(out, runner.ReflogEntry{Old: e.Old, New: e.New, At: e.At})
-	}
-	return out, err
-}
-
-func (r repoPort) Commit(ctx context.Context, id gitmodels.CommitID) (runner.CommitInfo, error) {
-	info, err := r.Repo.Commit(ctx, id)
-	return runner.CommitInfo{Subject: info.Subject}, err
-}
-
-func (r repoPort) Export(ctx context.Context, commit gitmodels.CommitID, dir string) (runner.ExportReport, error) {
-	report, err := r.Repo.Export(ctx, commit, dir, gitrepo.ExportLimit{})
-	return runner.ExportReport{Files: report.Files, Bytes: report.Bytes, Warnings: report.Warnings}, err
-}
-
-// spoolPort is the spool by id.
+// spoolPort is the spool of a state directory.
 type spoolPort struct{ home string }
 
-func (p *spoolPort) Entries() ([]runner.SpoolEntry, error) {
-	entries, err := spool.Entries(p.home)
-	var out []runner.SpoolEntry
-	for _, e := range entries {
-		out = append(out, runner.SpoolEntry{ID: e.ID, Push: e.Push, Err: e.Err})
-	}
-	return out, err
-}
-
-func (p *spoolPort) with(id string, do func(spool.Entry) error) error {
-	entries, err := spool.Entries(p.home)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.ID == id {
-			return do(e)
-		}
-	}
-	return nil
-}
-
-func (p *spoolPort) Remove(id string) error { return p.with(id, spool.Remove) }
-func (p *spoolPort) SetAside(id, why string) error {
-	return p.with(id, func(e spool.Entry) error { return spool.SetAside(e, why) })
-}
+func (p spoolPort) Entries() ([]gitmodels.SpoolEntry, error)        { return spool.Entries(p.home) }
+func (spoolPort) Remove(e gitmodels.SpoolEntry) error               { return spool.Remove(e) }
+func (spoolPort) SetAside(e gitmodels.SpoolEntry, why string) error { return spool.SetAside(e, why) }

@@ -25,18 +25,10 @@ const (
 	maxName    = 256
 )
 
-// Entry is one file that waits in the spool.
-type Entry struct {
-	ID   string         // the file's name without .json, whatever the push inside says of itself
-	Path string         // absolute
-	Push gitmodels.Push // zero when Err is set
-	Err  error          // why it cannot be read as a push
-}
-
 // Entries lists what waits, by id and so by time. A file that is no push has its
 // Err; the error is for the folder as a whole. A spool that was never prepared
 // is empty.
-func Entries(home string) ([]Entry, error) {
+func Entries(home string) ([]gitmodels.SpoolEntry, error) {
 	dir := newDir(home)
 	names, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -52,19 +44,19 @@ func Entries(home string) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]Entry, 0, len(names))
+	entries := make([]gitmodels.SpoolEntry, 0, len(names))
 	for _, n := range names {
 		if n.IsDir() && foreign(n) {
 			continue
 		}
-		e := Entry{ID: strings.TrimSuffix(n.Name(), suffix), Path: filepath.Join(dir, n.Name())}
+		e := gitmodels.SpoolEntry{ID: strings.TrimSuffix(n.Name(), suffix), Path: filepath.Join(dir, n.Name())}
 		e.Push, e.Err = read(e, folder)
 		if errors.Is(e.Err, fs.ErrNotExist) {
 			continue // removed meanwhile
 		}
 		entries = append(entries, e)
 	}
-	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(entries, func(a, b gitmodels.SpoolEntry) int { return strings.Compare(a.ID, b.ID) })
 	return entries, nil
 }
 
@@ -78,7 +70,7 @@ func foreign(e fs.DirEntry) bool {
 
 // read opens one entry without following a link or waiting for a writer, and
 // believes nothing of it.
-func read(e Entry, folder fs.FileInfo) (p gitmodels.Push, err error) {
+func read(e gitmodels.SpoolEntry, folder fs.FileInfo) (p gitmodels.Push, err error) {
 	f, err := os.OpenFile(e.Path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if errors.Is(err, syscall.ELOOP) {
 		return p, errors.New("it is a symbolic link")
@@ -184,10 +176,10 @@ func checkID(id string) error {
 }
 
 // Remove deletes an imported entry; one that is gone is no error.
-func Remove(e Entry) error { return removeIfThere(e.Path) }
+func Remove(e gitmodels.SpoolEntry) error { return removeIfThere(e.Path) }
 
 // SetAside moves an entry to the folder of bad ones and writes why beside it.
-func SetAside(e Entry, why string) error {
+func SetAside(e gitmodels.SpoolEntry, why string) error {
 	home := filepath.Dir(filepath.Dir(filepath.Dir(e.Path)))
 	name := filepath.Base(e.Path)
 	target := filepath.Join(badDir(home), name)

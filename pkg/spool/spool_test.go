@@ -33,7 +33,7 @@ func push(id string) gitmodels.Push {
 	}
 }
 
-func entries(t *testing.T, home string) []Entry {
+func entries(t *testing.T, home string) []gitmodels.SpoolEntry {
 	t.Helper()
 	list, err := Entries(home)
 	if err != nil {
@@ -232,7 +232,7 @@ func TestHostile(t *testing.T) {
 	if failed != nil {
 		t.Fatal(failed)
 	}
-	done := make(chan []Entry)
+	done := make(chan []gitmodels.SpoolEntry)
 	go func() {
 		list, err := Entries(home)
 		if err != nil {
@@ -240,13 +240,13 @@ func TestHostile(t *testing.T) {
 		}
 		done <- list
 	}()
-	var list []Entry
+	var list []gitmodels.SpoolEntry
 	select {
 	case list = <-done:
 	case <-time.After(20 * time.Second):
 		t.Fatal("an entry held the reader")
 	}
-	if !slices.IsSortedFunc(list, func(a, b Entry) int { return strings.Compare(a.ID, b.ID) }) {
+	if !slices.IsSortedFunc(list, func(a, b gitmodels.SpoolEntry) int { return strings.Compare(a.ID, b.ID) }) {
 		t.Error("not sorted")
 	}
 	if len(list) != 24 {
@@ -275,7 +275,7 @@ func TestHostile(t *testing.T) {
 	}
 	// The name may be taken there.
 	put("b-id.json", good)
-	if err := SetAside(Entry{ID: "b-id", Path: at("b-id.json")}, "again"); err != nil {
+	if err := SetAside(gitmodels.SpoolEntry{ID: "b-id", Path: at("b-id.json")}, "again"); err != nil {
 		t.Error(err)
 	}
 }
@@ -431,7 +431,7 @@ func FuzzEntry(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := read(Entry{ID: name, Path: path}, folder)
+		p, err := read(gitmodels.SpoolEntry{ID: name, Path: path}, folder)
 		if err == nil && (p.ID != name || !filepath.IsAbs(p.Repository) || len(p.Updates) == 0 || p.Pusher.Name == "") {
 			t.Errorf("believed: %+v", p)
 		}
