@@ -153,6 +153,25 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// Whoever may write the repository's configuration puts no command into what
+// others paste.
+func TestPasted(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "models.notesRef", "refs/notes/a$(touch${IFS}pwned)'`touch${IFS}pwned`")
+	_, command, ok := strings.Cut(ours(s.pushed("main:models")), "git-models: outcome  ")
+	if !ok {
+		t.Fatal("no outcome is told")
+	}
+	command, _, _ = strings.Cut(command, "\n")
+	// There is no note yet, so that it fails; git must have been asked for the ref.
+	if _, out := s.try(s.work, "sh", "-c", command); !strings.Contains(out, "notes/a$(touch${IFS}pwned)'`touch${IFS}pwned`") {
+		t.Errorf("%s\n%s", command, out)
+	}
+	if _, err := os.Stat(filepath.Join(s.work, "pwned")); err == nil {
+		t.Errorf("a command of the configuration ran: %s", command)
+	}
+}
+
 // A stranger's hooks that were here first see what git gave us, and may refuse.
 func TestChained(t *testing.T) {
 	t.Parallel()

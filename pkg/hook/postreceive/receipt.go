@@ -99,7 +99,13 @@ func (h *handOff) look(b *hook.Block) {
 	}
 	ref := string(h.site.Policy.NotesRef)
 	name := strings.TrimPrefix(ref, "refs/notes/")
-	b.Whole(`outcome  git fetch origin "+` + ref + `*:` + ref + `*" && git log --notes=` + name + ` -1 ` + short)
+	fetch := "+" + ref + "*:" + ref + "*"
+	if gate.Quote(ref) == ref {
+		fetch = `"` + fetch + `"`
+	} else {
+		fetch = gate.Quote(fetch)
+	}
+	b.Whole("outcome  git fetch origin " + fetch + " && git log --notes=" + gate.Quote(name) + " -1 " + short)
 	b.Whole("on the server  git models show " + short)
 }
 
