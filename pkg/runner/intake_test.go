@@ -14,6 +14,7 @@ import (
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/runner"
 	"github.com/git-models/git-models/pkg/spool"
+	"github.com/git-models/git-models/pkg/wire"
 )
 
 func TestManyCommitsAreOneRun(t *testing.T) {
@@ -485,4 +486,39 @@ func TestImportWritesTheCommitGraph(t *testing.T) {
 		return err == nil && len(found) > 0
 	})
 	v.end()
+}
+
+// lockedSpool cannot set anything aside.
+type lockedSpool struct{ runner.Spool }
+
+func (lockedSpool) SetAside(gitmodels.SpoolEntry, string) error { return os.ErrPermission }
+
+// What cannot be set aside is told of once and holds up nobody.
+func TestSpoolFileThatCannotBeSetAside(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.cfg.Spool = lockedSpool{s.cfg.Spool}
+	s.spool("/nowhere.git", nil, gitmodels.Update{Old: gitmodels.CommitID(strings.Repeat("0", 40)), New: gitmodels.CommitID(strings.Repeat("a", 40)), Ref: models})
+	v := s.serve()
+	s.awaitState(s.push(models), gitmodels.Succeeded)
+	for range 3 {
+		if err := wire.Call(t.Context(), s.home, wire.Request{Op: wire.Ring}, nil); err != nil {
+			t.Fatal(err)
+		}
+		s.awaitState(s.pushChange(), gitmodels.Succeeded) // a look later
+	}
+	v.end()
+	if n := s.logs.count("cannot be set aside"); n != 2 { // at the look, and at the end
+		t.Errorf("told of %d times\n%s", n, s.logs)
+	}
+	if n := s.logs.count("was set aside"); n != 0 {
+		t.Errorf("a success is claimed %d times", n)
+	}
+}
+
+// pushChange pushes a change that trains.
+func (s *site) pushChange() gitmodels.CommitID {
+	s.t.Helper()
+	s.change(fmt.Sprint("change ", s.pushes))
+	return s.push(models)
 }

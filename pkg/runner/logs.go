@@ -19,8 +19,9 @@ const followPace = 200 * time.Millisecond
 
 // Logs gives the logs of the current attempt of the commit that prefix names to
 // emit, from the first byte: of one stage (build, train, evaluate), or of all in
-// their order. With follow it goes on until the run has ended, and from one
-// attempt to the next. emit's error ends it.
+// their order. With follow it waits for a push that is not taken up yet, and goes
+// on until the run has ended, and from one attempt to the next. emit's error ends
+// it.
 func (s *Service) Logs(ctx context.Context, repository, prefix, stage string, follow bool, emit func([]byte) error) error {
 	stages := loggedStages
 	if stage != "" {
@@ -32,6 +33,14 @@ func (s *Service) Logs(ctx context.Context, repository, prefix, stage string, fo
 		stages = []gitmodels.StageName{name}
 	}
 	repo, row, err := s.find(ctx, repository, prefix)
+	for follow && isKind(err, gitmodels.Waiting) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.cfg.Clock.After(followPace):
+		}
+		repo, row, err = s.find(ctx, repository, prefix)
+	}
 	if err != nil {
 		return err
 	}

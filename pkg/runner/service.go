@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
@@ -108,18 +109,53 @@ func (s *Service) Reconcile(ctx context.Context, repository string) ([]string, e
 	return found, err
 }
 
-// find resolves a repository's path and a commit's prefix.
+// find resolves a repository's path and a commit's prefix. A commit that no
+// runner has taken up yet is an Error of Kind Waiting.
 func (s *Service) find(ctx context.Context, repository, prefix string) (gitmodels.Repository, gitmodels.Listing, error) {
 	repo, err := s.repository(ctx, repository)
 	if err != nil {
 		return gitmodels.Repository{}, gitmodels.Listing{}, err
 	}
 	commit, err := s.cfg.Ledger.Find(ctx, repo.ID, prefix)
+	if isKind(err, gitmodels.NotFound) {
+		spooled, spoolErr := s.spooled(repo, prefix)
+		if spoolErr != nil {
+			return gitmodels.Repository{}, gitmodels.Listing{}, spoolErr
+		}
+		// What was imported in the meantime is found now.
+		commit, err = s.cfg.Ledger.Find(ctx, repo.ID, prefix)
+		if isKind(err, gitmodels.NotFound) && spooled {
+			err = &gitmodels.Error{Kind: gitmodels.Waiting,
+				Message: gitmodels.Printable(prefix, 80) + " is accepted and not taken up yet",
+				Hint:    "git models logs -f " + gitmodels.Printable(prefix, 80)}
+		}
+	}
 	if err != nil {
 		return gitmodels.Repository{}, gitmodels.Listing{}, err
 	}
 	row, err := s.cfg.Ledger.Show(ctx, repo.ID, commit)
 	return repo, row, err
+}
+
+// spooled reports whether a push of a commit that begins with prefix waits in
+// the spool.
+func (s *Service) spooled(repo gitmodels.Repository, prefix string) (bool, error) {
+	entries, err := s.cfg.Spool.Entries()
+	if err != nil {
+		return false, fmt.Errorf("reading the spool: %w", err)
+	}
+	prefix = strings.ToLower(prefix)
+	for _, e := range entries {
+		if e.Err != nil || resolved(e.Push.Repository) != resolved(repo.Path) {
+			continue
+		}
+		for _, u := range e.Push.Updates {
+			if strings.HasPrefix(string(u.New), prefix) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 // repository finds a registered repository by its path.

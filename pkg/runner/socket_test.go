@@ -2,8 +2,10 @@ package runner_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -407,4 +409,59 @@ func TestStrangersAreRefused(t *testing.T) {
 	}
 	s.awaitState(commit, gitmodels.Succeeded)
 	v.end()
+}
+
+// Right after a push, before any runner has looked into the spool, the commit is
+// known, and following it waits until it is taken up.
+func TestLooksRightAfterAPush(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	commit := s.push(models)
+	svc, err := runner.NewService(s.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = svc.Show(t.Context(), s.bare, commit.Short(7))
+	var e *gitmodels.Error
+	if !errors.As(err, &e) || e.Kind != gitmodels.Waiting || e.Message != commit.Short(7)+" is accepted and not taken up yet" ||
+		e.Hint != "git models logs -f "+commit.Short(7) {
+		t.Errorf("show: %#v", err)
+	}
+	if err := svc.Logs(t.Context(), s.bare, string(commit), "", false, nil); !errors.As(err, &e) || e.Kind != gitmodels.Waiting {
+		t.Errorf("logs: %v", err)
+	}
+	if _, err := svc.Show(t.Context(), s.bare, "abcdef0"); !errors.As(err, &e) || e.Kind != gitmodels.NotFound {
+		t.Errorf("another commit: %v", err)
+	}
+	ended, stop := context.WithTimeout(t.Context(), time.Millisecond)
+	defer stop()
+	if err := svc.Logs(ended, s.bare, string(commit), "", true, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a wait that is broken off: %v", err)
+	}
+	// Beside a runner.
+	var text bytes.Buffer
+	emit := func(b []byte) error { text.Write(b); return nil }
+	done := make(chan error, 1)
+	go func() { done <- svc.Logs(t.Context(), s.bare, commit.Short(7), "train", true, emit) }()
+	s.cfg.Pace.Spool = time.Hour // only a ring has the spool looked into
+	s.serveSocket()
+	if err := <-done; err != nil || text.String() != "training "+commit.Short(7)+"\n" {
+		t.Errorf("beside a runner: %q, %v", text.String(), err)
+	}
+	// Through its socket.
+	text.Reset()
+	commit = s.pushChange()
+	if _, err := call(t, s.home, wire.Request{Op: wire.Show, Repository: s.bare, Commit: string(commit)}); !errors.As(err, &e) || e.Kind != gitmodels.Waiting {
+		t.Errorf("show through the socket: %v", err)
+	}
+	go func() {
+		done <- wire.Call(t.Context(), s.home, wire.Request{Op: wire.Logs, Repository: s.bare, Commit: string(commit), Stage: "train", Follow: true},
+			func(r wire.Response) error { return emit(r.Text) })
+	}()
+	if _, err := call(t, s.home, wire.Request{Op: wire.Ring}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil || text.String() != "training "+commit.Short(7)+"\n" {
+		t.Errorf("through the socket: %q, %v", text.String(), err)
+	}
 }
