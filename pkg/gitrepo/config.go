@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -13,7 +14,8 @@ import (
 // Config lists git's configuration for this repository, in git's order of
 // precedence (later wins): system, global, local and worktree scope with their
 // includes, then the entries of the file homeConfig, if it exists, with scope
-// "home". System and global files are those of this process's own HOME,
+// "home"; of one that its group or others may write with a scope that protects
+// nothing. System and global files are those of this process's own HOME,
 // XDG_CONFIG_HOME and GIT_CONFIG_{NOSYSTEM,SYSTEM,GLOBAL}; values that the
 // environment carries (GIT_CONFIG_COUNT, git -c) do not count.
 func (r *Repo) Config(ctx context.Context, homeConfig string) ([]gitmodels.ConfigEntry, error) {
@@ -50,8 +52,18 @@ func listConfig(ctx context.Context, c call, homeConfig string) ([]gitmodels.Con
 	if err != nil {
 		return nil, &gitmodels.Error{Op: c.name(), Err: err}
 	}
+	if info, err := os.Stat(homeConfig); err == nil && info.Mode().Perm()&0o022 != 0 {
+		for i := range entries {
+			if entries[i].Scope == homeScope {
+				entries[i].Scope = "home, but writable by others,"
+			}
+		}
+	}
 	return entries, nil
 }
+
+// homeScope is the scope of <home>/config, as gitmodels.ConfigEntry knows it.
+const homeScope = "home"
 
 // parseConfig reads records of scope, origin and `key LF value`, each ended by
 // NUL; a key without a value has no line feed.
@@ -69,7 +81,7 @@ func parseConfig(out []byte) ([]gitmodels.ConfigEntry, error) {
 			if e.Origin == "command line:" {
 				continue // what hardens the child
 			}
-			e.Scope = "home"
+			e.Scope = homeScope
 		}
 		entries = append(entries, e)
 	}

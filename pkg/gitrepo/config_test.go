@@ -81,6 +81,20 @@ func TestConfig(t *testing.T) {
 		}
 	}
 
+	// What others may write protects nothing.
+	for _, mode := range []os.FileMode{0o646, 0o664} {
+		if err := os.Chmod(homeConfig, mode); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range must(r.Config(ctx, homeConfig))(t) {
+			if e.Key == "models.store" && (e.Protected() || !strings.Contains(e.Scope, "writable by others")) {
+				t.Errorf("mode %04o: %+v is believed", mode, e)
+			}
+		}
+	}
+	if err := os.Chmod(homeConfig, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	write(homeConfig, "[models\n")
 	if _, err := r.Config(ctx, homeConfig); err == nil || !strings.Contains(err.Error(), homeConfig) {
 		t.Errorf("a home whose configuration is broken: %v", err)
