@@ -40,20 +40,32 @@ func (r *Runner) houseLoop(ctx context.Context) error {
 	}
 }
 
-// dueGraphs takes the repositories whose commit-graph is due.
+// dueGraphs lists the repositories whose commit-graph is due, as being written.
 func (r *Runner) dueGraphs() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var due []string
 	for path := range r.graphs {
 		due = append(due, path)
+		r.graphs[path] = false
 	}
-	clear(r.graphs)
 	return due
 }
 
-// writeGraph brings the commit-graph of one repository up to date.
+// graphDone takes a repository off the list, unless it has become due again.
+func (r *Runner) graphDone(path string) {
+	r.mu.Lock()
+	if !r.graphs[path] {
+		delete(r.graphs, path)
+	}
+	r.mu.Unlock()
+	wake(r.progress)
+}
+
+// writeGraph brings the commit-graph of one repository up to date. One that
+// cannot be written waits for the next import.
 func (r *Runner) writeGraph(ctx context.Context, path string) {
+	defer r.graphDone(path)
 	ctx, cancel := context.WithTimeout(ctx, graphTimeout)
 	defer cancel()
 	err := guard(func() error {

@@ -31,8 +31,8 @@ func (r *Runner) waitIdle(ctx context.Context) error {
 }
 
 // idleNow reports whether nothing is left that goes on by itself: the spool
-// holds only what cannot be imported, every live run waits for the server, and
-// the outbox holds only what failed several times.
+// holds only what cannot be imported, every live run waits for the server, the
+// outbox holds only what failed several times, and no commit-graph is due.
 func (r *Runner) idleNow(ctx context.Context) (bool, error) {
 	entries, err := r.cfg.Spool.Entries()
 	if err != nil {
@@ -53,7 +53,7 @@ func (r *Runner) idleNow(ctx context.Context) (bool, error) {
 			return false, nil
 		}
 	}
-	return len(r.workers) == 0 && live <= len(r.gaps) && outbox <= len(r.stuck), nil
+	return len(r.workers) == 0 && len(r.graphs) == 0 && live <= len(r.gaps) && outbox <= len(r.stuck), nil
 }
 
 // remains names what an idle runner leaves behind.

@@ -35,6 +35,18 @@ func TestManyCommitsAreOneRun(t *testing.T) {
 	}
 }
 
+// A runner that ends soon has written the commit-graph all the same.
+func TestCommitGraphIsWrittenBeforeIdle(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.cfg.Pace.Spool = 300 * time.Millisecond
+	s.push(models, "skip")
+	s.untilIdle()
+	if _, err := os.Stat(filepath.Join(s.bare, "objects", "info", "commit-graphs", "commit-graph-chain")); err != nil {
+		t.Error(err)
+	}
+}
+
 // A filter that is not decided in time spares no work and holds up nobody.
 func TestFilterThatTakesTooLongRuns(t *testing.T) {
 	t.Parallel()

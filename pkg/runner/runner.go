@@ -31,7 +31,7 @@ type Runner struct {
 	places  map[string]int     // workers at work, by repository id
 	gaps    map[string]string  // runs released for a gap of the server, and which
 	stuck   map[string]string  // outbox items that failed several times, and why
-	graphs  map[string]bool    // repositories whose commit-graph is due
+	graphs  map[string]bool    // repositories whose commit-graph is due, or (false) being written
 
 	swept    time.Time // of the housekeeping alone
 	limitWas int       // of the claim loop alone
@@ -78,12 +78,14 @@ func (r *Runner) Run(ctx context.Context, untilIdle bool) error {
 			r.log.Error("releasing the runner's lock", "cause", err.Error())
 		}
 	}()
-	freed, err := r.cfg.Ledger.Rescue(ctx, func(owner string) bool { return owner == r.owner })
-	if err != nil {
-		return fmt.Errorf("taking over from runners that are gone: %w", err)
-	}
-	r.log.Info("serving", "home", r.cfg.Home, "version", r.cfg.Version, "owner", r.owner, "taken over", freed)
 	for {
+		// The lock is ours and no worker of ours is at work, also not when it was
+		// idle and a claim came at that moment: every lease is of somebody gone.
+		freed, err := r.cfg.Ledger.Rescue(ctx, func(string) bool { return false })
+		if err != nil {
+			return fmt.Errorf("taking over from runners that are gone: %w", err)
+		}
+		r.log.Info("serving", "home", r.cfg.Home, "version", r.cfg.Version, "owner", r.owner, "taken over", freed)
 		server, err := r.listen(ctx)
 		if err != nil {
 			return err

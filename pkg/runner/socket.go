@@ -32,6 +32,7 @@ const (
 	rowsAtOnce   = 200
 	textAtOnce   = 32 << 10
 	closeTimeout = 5 * time.Second
+	lastWords    = 100 * time.Millisecond // for a line that is being written when the runner stops
 )
 
 // server answers on the socket of a home.
@@ -221,6 +222,8 @@ func (s *server) accept(ctx context.Context) {
 		s.all.Go(func() {
 			defer func() { <-s.free }()
 			defer conn.Close()
+			// Nobody who does not read keeps the runner from stopping.
+			defer context.AfterFunc(ctx, func() { conn.SetWriteDeadline(time.Now().Add(lastWords)) })()
 			if err := guard(func() error { return s.serve(ctx, conn) }); err != nil {
 				s.r.log.Debug("a client was not served", "cause", err.Error())
 			}

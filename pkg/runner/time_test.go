@@ -169,6 +169,12 @@ func TestFullStoreMakesARunWait(t *testing.T) {
 	if row := s.show(commit); row.Waiting == nil || *row.Waiting != "store: no room" {
 		t.Fatalf("waiting for %v", deref(row.Waiting))
 	}
+	// However long it waits, nothing of the training is given up.
+	s.configure("[models]\n\tengine = process\n\tallowProcess = true\n[models \"timeout\"]\n\tqueue = 1ms\n")
+	s.cfg.Pace.Waiting, s.cfg.Pace.Claim = time.Nanosecond, time.Millisecond
+	v := s.serve()
+	s.await("many tries", func() bool { return s.logs.count("store: no room") > 45 })
+	v.end()
 	full.mu.Lock()
 	full.err = nil
 	full.mu.Unlock()

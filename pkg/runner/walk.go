@@ -29,6 +29,7 @@ func (v *verdict) Error() string { return string(v.State) + ": " + v.Cause }
 // note is what the runner keeps as the output of a failed stage.
 type note struct {
 	Failures int      `json:"failures,omitempty"` // tries that failed for a cause that may pass
+	Waits    int      `json:"waits,omitempty"`    // tries that ended in waiting for the server
 	Final    bool     `json:"final,omitempty"`    // given up, and the run goes on without
 	Verdict  *verdict `json:"verdict,omitempty"`  // how the attempt ends
 }
@@ -97,7 +98,7 @@ func (w *worker) take(ctx context.Context, s step) error {
 			return nil
 		}
 	}
-	if begun && st.Tries >= maxStarts && s.name != gitmodels.StageTrain {
+	if begun && st.Tries-readNote(st).Waits >= maxStarts && s.name != gitmodels.StageTrain {
 		return &verdict{gitmodels.Failed, fmt.Sprintf("%s began %d times and never ended", s.name, st.Tries)}
 	}
 	// A job that was begun is asked to end by its own stage; results that are
@@ -117,16 +118,18 @@ func (w *worker) judge(ctx context.Context, stage gitmodels.StageName, err error
 		panicked *panicError
 	)
 	switch {
-	case err == nil, ctx.Err() != nil, errors.Is(err, gitmodels.ErrLeaseLost), errors.Is(err, errRetried), errors.As(err, &wait):
+	case err == nil, ctx.Err() != nil, errors.Is(err, gitmodels.ErrLeaseLost), errors.Is(err, errRetried):
 		return err
+	case errors.As(err, &wait):
+		return w.recordWait(ctx, stage, wait)
 	case errors.As(err, &ended):
 		return w.recordVerdict(ctx, stage, ended)
 	case errors.As(err, &panicked):
 		w.log.Error("a stage panicked", "stage", string(stage), "panic", fmt.Sprint(panicked.value), "stack", string(panicked.stack))
 	case isKind(err, gitmodels.Waiting):
-		return waitingFor("%s", messageOf(err))
+		return w.recordWait(ctx, stage, waitingFor("%s", messageOf(err)))
 	case outOfSpace(err):
-		return waitingFor("room on the server: %v", err)
+		return w.recordWait(ctx, stage, waitingFor("room on the server: %v", err))
 	}
 	failed := &stageError{stage, err}
 	if stage == gitmodels.StageEvaluate && (failed.final() || w.failures[stage]+1 >= maxFailures) {
@@ -153,7 +156,24 @@ func (w *worker) recordFailure(ctx context.Context, stage gitmodels.StageName, c
 			return err
 		}
 	}
-	return w.endStage(ctx, stage, gitmodels.StageFailed, note{Failures: count}, cause)
+	st, _ := w.claim.Stage(stage)
+	return w.endStage(ctx, stage, gitmodels.StageFailed, note{Failures: count, Waits: readNote(st).Waits}, cause)
+}
+
+// recordWait ends a try of a stage that has to wait for the server: however often
+// that happens, it does not count as a stage that never ends. A stage with a job
+// stays begun.
+func (w *worker) recordWait(ctx context.Context, stage gitmodels.StageName, wait error) error {
+	st, begun := w.claim.Stage(stage)
+	if !begun || st.State != gitmodels.StageRunning || stage == gitmodels.StageTrain || stage == gitmodels.StageEvaluate {
+		return wait
+	}
+	n := readNote(st)
+	n.Waits++
+	if err := w.endStage(ctx, stage, gitmodels.StageFailed, n, wait.Error()); err != nil {
+		return err
+	}
+	return wait
 }
 
 // giveUp ends a stage without which the run goes on.

@@ -263,7 +263,7 @@ func (w *worker) settle(ctx context.Context, err error) error {
 func (w *worker) release(ctx context.Context, wait *errWait) error {
 	now, pace := w.r.cfg.Clock.Now(), w.r.cfg.Pace
 	pause := min(max(now.Sub(w.claim.Attempt.CreatedAt)/4, pace.Waiting), 12*pace.Waiting)
-	if limit := w.queueTimeout(); limit > 0 {
+	if limit := w.queueTimeout(); limit > 0 && w.claim.Attempt.Job == "" { // no job has started
 		left := w.claim.Attempt.CreatedAt.Add(limit).Sub(now)
 		if left <= 0 {
 			return w.end(ctx, gitmodels.Failed, fmt.Sprintf("waited %s for %s (models.timeout.queue)", limit, wait.what))
