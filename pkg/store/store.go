@@ -36,10 +36,11 @@ const runPartial = "." + RunFile + ".partial" // run.json in the making
 // Bounds on one Put. What lies beyond is left out and named in a warning.
 const (
 	MaxFiles   = 100_000
-	MaxBytes   = 1 << 40 // logical bytes of all files
-	MaxEntries = 400_000 // directory entries looked at
-	MaxFolders = 32      // depth of folders
-	maxWarned  = 20      // warnings of one Put
+	MaxBytes   = 1 << 40  // logical bytes of all files
+	MaxHoles   = 64 << 30 // bytes of all files that take no space, but time to read
+	MaxEntries = 400_000  // directory entries looked at
+	MaxFolders = 32       // depth of folders
+	maxWarned  = 20       // warnings of one Put
 	spare      = 16 << 20
 )
 

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -282,6 +283,23 @@ func TestSparseAndHoles(t *testing.T) {
 	}
 	if taken := info.Sys().(*syscall.Stat_t).Blocks * 512; taken > 4<<20 {
 		t.Errorf("the copy takes %d bytes", taken)
+	}
+}
+
+// Holes cost a job nothing, but who copies them reads every byte: a terabyte of
+// them would hold the runner for an hour.
+func TestTooManyHoles(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	src := results(t, map[string]string{"model": "weights", "vast": "x"})
+	if err := os.Truncate(src+"/vast", MaxHoles+1<<20); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	files, warnings, err := New(home).Put(ctx, gitmodels.FileURI(home+"/store/x"), src)
+	if err != nil || len(files) != 1 || files[0].Path != "model" || len(warnings) != 1 || !strings.Contains(warnings[0], "vast is left out: with it, more than 69 GB of holes") {
+		t.Errorf("%v %q %v", files, warnings, err)
 	}
 }
 

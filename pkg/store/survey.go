@@ -102,6 +102,8 @@ func (f *found) consider(root *os.Root, p string, e fs.DirEntry) (folder bool) {
 		f.warn(p, fmt.Sprintf("there are more than %d files", MaxFiles))
 	case f.bytes+info.Size() > MaxBytes:
 		f.warn(p, fmt.Sprintf("with it, more than %s", size(MaxBytes)))
+	case f.bytes-f.disk+info.Size()-allocated(info) > MaxHoles:
+		f.warn(p, fmt.Sprintf("with it, more than %s of holes", size(MaxHoles)))
 	default:
 		f.files = append(f.files, p)
 		f.bytes += info.Size()
