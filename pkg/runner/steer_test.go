@@ -14,6 +14,7 @@ import (
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/ledger"
+	"github.com/git-models/git-models/pkg/policy"
 	"github.com/git-models/git-models/pkg/runner"
 )
 
@@ -363,4 +364,36 @@ func TestEveryStepMayBeBrokenOff(t *testing.T) {
 			})
 		}
 	}
+}
+
+// fullDisk is a repository whose files find no room.
+type fullDisk struct{ repoPort }
+
+func (fullDisk) Export(context.Context, gitmodels.CommitID, string) (gitmodels.ExportReport, error) {
+	return gitmodels.ExportReport{}, syscall.ENOSPC
+}
+
+// A build that waits for the server can be cancelled, also after it was begun.
+func TestCancelWhileABuildWaits(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	open, pol := s.cfg.Open, s.cfg.Policy
+	s.cfg.Open = func(path string) (runner.Repo, error) {
+		r, err := open(path)
+		return fullDisk{r.(repoPort)}, err
+	}
+	s.cfg.Policy = func(ctx context.Context, repo runner.Repo) (*policy.Policy, []policy.Problem, error) {
+		return pol(ctx, repo.(fullDisk).repoPort)
+	}
+	commit := s.push(models)
+	s.untilIdle()
+	row := s.want(commit, gitmodels.Queued, "")
+	if row.Waiting == nil || !strings.Contains(*row.Waiting, "room on the server") {
+		t.Fatalf("waiting for %v", deref(row.Waiting))
+	}
+	if _, err := s.ledger.Cancel(t.Context(), row.RunID, "bob"); err != nil {
+		t.Fatal(err)
+	}
+	s.untilIdle()
+	s.want(commit, gitmodels.Cancelled, "cancelled by bob")
 }

@@ -102,8 +102,8 @@ func (w *worker) take(ctx context.Context, s step) error {
 		return &verdict{gitmodels.Failed, fmt.Sprintf("%s began %d times and never ended", s.name, st.Tries)}
 	}
 	// A job that was begun is asked to end by its own stage; results that are
-	// being collected are kept.
-	if w.cancelled() && !begun && s.name != gitmodels.StageCollect {
+	// being collected are kept. A build that was begun has nothing to stop.
+	if w.cancelled() && (!begun || s.name == gitmodels.StageBuild) && s.name != gitmodels.StageCollect {
 		return w.cancelledVerdict()
 	}
 	err := guard(func() error { return s.run(ctx) })
