@@ -79,25 +79,40 @@ func (j *judge) wrongLayout(ctx context.Context, u gitmodels.Update, layout stri
 // inTheWay finds a ref whose path excludes that of ref: one that exists, or
 // another create of this push.
 func (j *judge) inTheWay(ctx context.Context, ref gitmodels.RefName) (other gitmodels.RefName, existing bool, err error) {
-	have := j.branches
-	if have == nil {
-		prefixes := append(above(ref), string(ref))
-		many := len(j.push.Updates) > manyUpdates && strings.HasPrefix(string(ref), branches)
-		if many { // one question for all of them
-			prefixes = []string{strings.TrimSuffix(branches, "/")}
-		}
-		tips, err := j.Tips(ctx, prefixes...)
-		if err != nil {
-			return "", false, err
-		}
-		have = pathsOf(maps.Keys(tips))
-		if many {
-			j.branches = have
-		}
+	have, err := j.existing(ctx, ref)
+	if err != nil {
+		return "", false, err
 	}
 	if other = have.clash(ref); other != "" {
 		return other, true, nil
 	}
+	return j.updated().clash(ref), false, nil
+}
+
+// existing are the refs of the repository that have to do with the name ref: all
+// branches, asked for once, when the push is a large one.
+func (j *judge) existing(ctx context.Context, ref gitmodels.RefName) (*paths, error) {
+	if j.branches != nil {
+		return j.branches, nil
+	}
+	prefixes := append(above(ref), string(ref))
+	many := len(j.push.Updates) > manyUpdates && strings.HasPrefix(string(ref), branches)
+	if many {
+		prefixes = []string{strings.TrimSuffix(branches, "/")}
+	}
+	tips, err := j.Tips(ctx, prefixes...)
+	if err != nil {
+		return nil, err
+	}
+	have := pathsOf(maps.Keys(tips))
+	if many {
+		j.branches = have
+	}
+	return have, nil
+}
+
+// updated are the refs that the push creates or moves.
+func (j *judge) updated() *paths {
 	if j.pushed == nil {
 		j.pushed = pathsOf(func(yield func(gitmodels.RefName) bool) {
 			for _, u := range j.push.Updates {
@@ -107,7 +122,7 @@ func (j *judge) inTheWay(ctx context.Context, ref gitmodels.RefName) (other gitm
 			}
 		})
 	}
-	return j.pushed.clash(ref), false, nil
+	return j.pushed
 }
 
 // paths are refs as the files and folders that git stores them in.
@@ -141,10 +156,14 @@ func (p *paths) clash(ref gitmodels.RefName) gitmodels.RefName {
 }
 
 // beside looks at a new ref that is not governed: all that matters is whether
-// it is in the way of a governed one, for then git would apply half of a push.
+// it is in the way of a governed one, for then git would apply half of a push, or
+// could be taken for one.
 func (j *judge) beside(ctx context.Context, u gitmodels.Update) error {
 	if !u.Creates() || u.Deletes() {
 		return nil
+	}
+	if done, err := j.shadows(ctx, u); done || err != nil {
+		return err
 	}
 	near := j.rules.Governed(u.Ref + "/x")
 	for _, a := range above(u.Ref) {
@@ -162,6 +181,36 @@ func (j *judge) beside(ctx context.Context, u gitmodels.Update) error {
 		More: []string{"git stores refs as paths: one cannot exist below the other"},
 	})
 	return nil
+}
+
+// shadows refuses a new ref whose name makes git's short name of a governed
+// branch ambiguous. With a tag called models, or a branch called
+// refs/heads/models, everybody else's push to models would end in git's "matches
+// more than one" (gitrevisions(7) and remote.c list the places where git looks).
+func (j *judge) shadows(ctx context.Context, u gitmodels.Update) (bool, error) {
+	for _, place := range []string{"refs/", "refs/tags/", branches} {
+		rest, ok := strings.CutPrefix(string(u.Ref), place)
+		if !ok {
+			continue
+		}
+		for _, taken := range []gitmodels.RefName{gitmodels.RefName(rest), gitmodels.RefName(branches + rest)} {
+			if taken == u.Ref || !j.rules.Governed(taken) {
+				continue
+			}
+			have, err := j.existing(ctx, taken)
+			if err != nil {
+				return false, err
+			}
+			if have.refs[taken] || j.updated().refs[taken] {
+				j.refuse(u, Refusal{
+					Why:  "git could not tell it from " + gitmodels.Printable(string(taken), 200),
+					More: []string{"pushes to " + name(taken) + " would be refused as ambiguous: take another name"},
+				})
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 // above lists the names on the path of ref that could be refs themselves:
