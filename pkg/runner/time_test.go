@@ -162,6 +162,7 @@ func (s *failingStore) Put(ctx context.Context, uri, src string) ([]gitmodels.Fi
 func TestFullStoreMakesARunWait(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
+	c := s.setClock()
 	full := &failingStore{Store: s.cfg.Store, err: &gitmodels.Error{Kind: gitmodels.Waiting, Message: "store: no room"}}
 	s.cfg.Store = full
 	commit := s.push(models)
@@ -170,11 +171,13 @@ func TestFullStoreMakesARunWait(t *testing.T) {
 		t.Fatalf("waiting for %v", deref(row.Waiting))
 	}
 	// However long it waits, nothing of the training is given up.
-	s.configure("[models]\n\tengine = process\n\tallowProcess = true\n[models \"timeout\"]\n\tqueue = 1ms\n")
 	s.cfg.Pace.Waiting, s.cfg.Pace.Claim = time.Nanosecond, time.Millisecond
 	v := s.serve()
 	s.await("many tries", func() bool { return s.logs.count("store: no room") > 45 })
 	v.end()
+	s.configure("[models]\n\tengine = process\n\tallowProcess = true\n[models \"timeout\"]\n\tqueue = 2h\n")
+	c.advance(3 * time.Hour)
+	s.untilIdle()
 	full.mu.Lock()
 	full.err = nil
 	full.mu.Unlock()
