@@ -225,6 +225,18 @@ func hasCommitGraph(gitDir string) bool {
 	return false
 }
 
+// notAsRoot keeps root from working in another user's repository: runs would be
+// started as root, and the record that uninstalling follows is that user's to
+// write.
+func notAsRoot(dir string, info fs.FileInfo, command, because string) error {
+	if os.Geteuid() != 0 || owner(info) == 0 {
+		return nil
+	}
+	return &gitmodels.Error{Kind: gitmodels.Forbidden, Op: command,
+		Message: fmt.Sprintf("%s belongs to user %s: %s as that user, not as root, because %s", shown(dir), userName(owner(info)), command, because),
+		Hint:    asUser(owner(info), "git models "+command+" "+quote(dir))}
+}
+
 // examine opens the repository at path and refuses what cannot be served.
 func (s *session) examine(ctx context.Context, path string) (*target, error) {
 	repo, err := open(ctx, path)
@@ -239,10 +251,8 @@ func (s *session) examine(ctx context.Context, path string) (*target, error) {
 	if err := checkPath(dir); err != nil {
 		return nil, &gitmodels.Error{Kind: gitmodels.Invalid, Op: "install", Message: "the repository's path " + err.Error()}
 	}
-	if os.Geteuid() == 0 && owner(info) != 0 {
-		return nil, &gitmodels.Error{Kind: gitmodels.Forbidden, Op: "install",
-			Message: fmt.Sprintf("%s belongs to user %s: install as that user, not as root, because runs are started as whoever installs", shown(dir), userName(owner(info))),
-			Hint:    asUser(owner(info), "git models install "+quote(dir))}
+	if err := notAsRoot(dir, info, "install", "runs are started as whoever installs"); err != nil {
+		return nil, err
 	}
 	entries, err := repo.Config(ctx, filepath.Join(s.Home, "config"))
 	if err != nil {

@@ -31,6 +31,13 @@ func (s *session) planRemoval(ctx context.Context, path string) (chapter, error)
 	}
 	dir := repo.Dir()
 	c := chapter{title: shown(dir)}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return c, err
+	}
+	if err := notAsRoot(dir, info, "uninstall", "what is taken out is in that user's hands"); err != nil {
+		return c, err
+	}
 	entries, err := repo.Config(ctx, "")
 	if err != nil {
 		return c, err

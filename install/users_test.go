@@ -69,6 +69,16 @@ func TestOtherUsers(t *testing.T) {
 	must(t, os.Chown(theirs, 65534, -1))
 	err := s.refused(Install, theirs)
 	contains(t, err.Error(), theirs+" belongs to user "+userName(65534)+": install as that user, not as root")
+	// What uninstalling follows is written by that user: it must not lead root to
+	// the hooks of others.
+	victim := s.empty("victim.git")
+	s.install(victim)
+	must(t, os.WriteFile(filepath.Join(theirs, recordName), []byte(`{"version":1,"home":"`+s.opts.Home+`","hooks":"`+victim+`/hooks","settings":[]}`), 0o644))
+	contains(t, s.refused(Uninstall, theirs).Error(), theirs+" belongs to user "+userName(65534)+": uninstall as that user, not as root")
+	if _, err := os.Lstat(filepath.Join(victim, "hooks", "pre-receive")); err != nil {
+		t.Errorf("the gate of another repository is gone: %v", err)
+	}
+	s = newSite(t)
 	s.write("state/git-models/x", "", 0o644)
 	must(t, os.Chown(s.opts.Home, 65534, -1))
 	contains(t, s.refused(Install, s.empty("ours.git")).Error(), "belongs to user "+userName(65534))
