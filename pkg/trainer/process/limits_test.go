@@ -43,7 +43,7 @@ func TestMemoryLimit(t *testing.T) {
 			if err := g.remove(); err != nil {
 				b.Error(err)
 			}
-			b.want(s, gitmodels.JobFailed, "out of memory (job.memory 100M)")
+			b.want(s, gitmodels.JobFailed, "out of memory (job.memory 100Mi)")
 			return
 		}
 		b.want(s, gitmodels.JobFailed, "exit status 1")
@@ -65,7 +65,7 @@ func TestMemoryOfAChild(t *testing.T) {
 	b.job.MemoryBytes = 100 << 20
 	s := b.run()
 	b.want(s, gitmodels.JobSucceeded, "")
-	if !strings.Contains(fmt.Sprint(s.Warnings), "was killed, out of memory (job.memory 100M)") {
+	if !strings.Contains(fmt.Sprint(s.Warnings), "was killed, out of memory (job.memory 100Mi)") {
 		t.Errorf("warnings %q", s.Warnings)
 	}
 }
@@ -232,7 +232,7 @@ func TestFindHierarchies(t *testing.T) {
 
 func TestBytesWords(t *testing.T) {
 	t.Parallel()
-	for n, want := range map[int64]string{512 << 20: "512M", 1 << 30: "1G", 3 << 40: "3T", 1000: "1000 bytes", 2048: "2K", 1536 << 20: "1536M"} {
+	for n, want := range map[int64]string{512 << 20: "512Mi", 1 << 30: "1Gi", 3 << 40: "3Ti", 999: "999 bytes", 2000: "2K", 2048: "2Ki", 1536 << 20: "1536Mi", 64e6: "64M", 1e9: "1G", 0: "0 bytes"} {
 		if got := bytesWords(n); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
 		}

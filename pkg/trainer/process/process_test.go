@@ -63,10 +63,10 @@ func TestLogIsCapped(t *testing.T) {
 		b.want(s, gitmodels.JobSucceeded, "")
 		log := b.log()
 		last := log[strings.LastIndex(strings.TrimSpace(log), "\n")+1:]
-		if len(log) > 64<<10+200 || last != "git-models: the log is full (64K), what follows is dropped\n" {
+		if len(log) > 64<<10+200 || last != "git-models: the log is full (64Ki), what follows is dropped\n" {
 			b.Errorf("%d bytes, the last line %q", len(log), last)
 		}
-		if len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "the log is cut at 64K") {
+		if len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "the log is cut at 64Ki") {
 			b.Errorf("warnings %q", s.Warnings)
 		}
 		if _, err := os.Stat(filepath.Join(b.job.Tree, "artifact")); err != nil {

@@ -27,15 +27,20 @@ func killedBy(sig unix.Signal) string {
 	return words
 }
 
-// bytesWords writes a number of bytes as job.memory does: 512M.
+// bytesWords writes a number of bytes in the unit of job.memory that makes it
+// shortest: 64M for 64 million, 512Mi for 512 times 2^20.
 func bytesWords(n int64) string {
+	best, unit := n, " bytes"
 	for _, u := range []struct {
 		size int64
 		name string
-	}{{1 << 40, "T"}, {1 << 30, "G"}, {1 << 20, "M"}, {1 << 10, "K"}} {
-		if n >= u.size && n%u.size == 0 {
-			return fmt.Sprintf("%d%s", n/u.size, u.name)
+	}{
+		{1e3, "K"}, {1e6, "M"}, {1e9, "G"}, {1e12, "T"},
+		{1 << 10, "Ki"}, {1 << 20, "Mi"}, {1 << 30, "Gi"}, {1 << 40, "Ti"},
+	} {
+		if n > 0 && n%u.size == 0 && n/u.size < best {
+			best, unit = n/u.size, u.name
 		}
 	}
-	return fmt.Sprintf("%d bytes", n)
+	return fmt.Sprintf("%d%s", best, unit)
 }
