@@ -93,12 +93,14 @@ func (p *program) copyLog(ctx context.Context, s *site, commit, stage string, fo
 	case !owns(s.home):
 		return notOurs(s.home)
 	}
-	if follow {
-		// Nothing moves while nobody serves: what is there is all there is.
-		p.say("no runner is answering, so there is nothing to follow")
-	}
 	return p.withService(ctx, s.home, func(svc *runner.Service) error {
-		return svc.Logs(ctx, s.path(), commit, stage, false, emit)
+		if follow {
+			row, err := svc.Show(ctx, s.path(), commit)
+			if err != nil || row.State == nil || !row.State.Terminal() {
+				p.say("no runner is answering; this goes on when one does")
+			}
+		}
+		return svc.Logs(ctx, s.path(), commit, stage, follow, emit)
 	})
 }
 
