@@ -83,11 +83,11 @@ func (w *worker) plan(ctx context.Context, kind string) (*plan.Plan, error) {
 func (w *worker) buildInto(ctx context.Context, log *os.File, kind string, p *plan.Plan, faults *plan.Faults) (*built, error) {
 	if kind != "commit" {
 		fmt.Fprintf(log, "commit %s is gone from the repository\n", w.claim.Run.Commit)
-		return nil, &verdict{gitmodels.Failed, fmt.Sprintf("commit %s is gone from the repository", w.claim.Run.Commit)}
+		return nil, &verdict{State: gitmodels.Failed, Cause: fmt.Sprintf("commit %s is gone from the repository", w.claim.Run.Commit)}
 	}
 	if faults != nil {
 		fmt.Fprintln(log, faults.Error())
-		return nil, &verdict{gitmodels.Failed, firstLine(faults.Error())}
+		return nil, &verdict{State: gitmodels.Failed, Cause: firstLine(faults.Error())}
 	}
 	if err := w.prepareFolders(); err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (w *worker) buildInto(ctx context.Context, log *os.File, kind string, p *pl
 	report, err := w.git.Export(ctx, w.claim.Run.Commit, w.dirs.tree())
 	if isKind(err, gitmodels.Invalid) {
 		fmt.Fprintln(log, messageOf(err))
-		return nil, &verdict{gitmodels.Failed, messageOf(err)}
+		return nil, &verdict{State: gitmodels.Failed, Cause: messageOf(err)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("exporting the commit: %w", err)

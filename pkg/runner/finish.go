@@ -31,7 +31,7 @@ func (w *worker) end(ctx context.Context, state gitmodels.State, cause string) e
 
 // fail ends the run because of a stage that failed too often or for good.
 func (w *worker) fail(ctx context.Context, stage gitmodels.StageName, cause string) error {
-	err := w.recordVerdict(ctx, stage, &verdict{gitmodels.Failed, cause})
+	err := w.recordVerdict(ctx, stage, &verdict{State: gitmodels.Failed, Cause: cause})
 	var v *verdict
 	if !errors.As(err, &v) {
 		return err
@@ -162,8 +162,7 @@ func (w *worker) stageWarnings(state gitmodels.State) []string {
 	var warnings []string
 	for _, st := range w.claim.Stages {
 		var out trained
-		if (st.Name == gitmodels.StageTrain || st.Name == gitmodels.StageEvaluate) && st.State == gitmodels.StageDone &&
-			json.Unmarshal(st.Output, &out) == nil {
+		if (st.Name == gitmodels.StageTrain || st.Name == gitmodels.StageEvaluate) && json.Unmarshal(st.Output, &out) == nil {
 			warnings = append(warnings, out.Warnings...)
 		}
 		if st.Name == gitmodels.StageEvaluate && st.State == gitmodels.StageFailed && readNote(st).Final {

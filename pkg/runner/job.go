@@ -39,9 +39,9 @@ func (w *worker) train(ctx context.Context) error {
 		if w.cancelled() {
 			return w.cancelledVerdict()
 		}
-		return &verdict{gitmodels.Cancelled, worded(st.Cause, "cancelled at the engine")}
+		return &verdict{State: gitmodels.Cancelled, Cause: worded(st.Cause, "cancelled at the engine"), Warnings: st.Warnings}
 	}
-	return &verdict{gitmodels.Failed, worded(st.Cause, "the training failed")}
+	return &verdict{State: gitmodels.Failed, Cause: worded(st.Cause, "the training failed"), Warnings: st.Warnings}
 }
 
 // evaluate runs the evaluation, if the commit has one, in the surroundings of
@@ -67,7 +67,7 @@ func (w *worker) evaluate(ctx context.Context) error {
 	case st.State == gitmodels.JobSucceeded:
 		return w.endStage(ctx, gitmodels.StageEvaluate, gitmodels.StageDone, trained{Job: st.ID, Warnings: st.Warnings}, "")
 	}
-	return w.giveUp(ctx, gitmodels.StageEvaluate, worded(st.Cause, "it was "+string(st.State)))
+	return w.giveUp(ctx, gitmodels.StageEvaluate, worded(st.Cause, "it was "+string(st.State)), st.Warnings)
 }
 
 // worded is cause, or other when the engine gave none.
@@ -282,7 +282,7 @@ func (w *worker) lost(ctx context.Context, st gitmodels.JobStatus) error {
 		if retries > 0 {
 			cause += fmt.Sprintf(" (tried again %d times)", retries)
 		}
-		return &verdict{gitmodels.Failed, cause}
+		return &verdict{State: gitmodels.Failed, Cause: cause}
 	}
 	w.log.Warn("the job is lost and is tried again from its checkpoints", "cause", cause)
 	if err := w.r.cfg.Ledger.Retry(ctx, w.claim, cause, lostCause); err != nil {

@@ -186,6 +186,9 @@ func TestFailedTrainingKeepsLogsAndMetrics(t *testing.T) {
 	commit := s.push(models)
 	s.untilIdle()
 	row := s.want(commit, gitmodels.Failed, "exit status 3")
+	if !slices.Contains(row.Warnings, "w") {
+		t.Errorf("warnings %q: what the engine said is lost", row.Warnings)
+	}
 	if row.Artifacts != nil || row.Values["accuracy"] != 0.9 {
 		t.Errorf("artifacts %v, values %v", deref(row.Artifacts), row.Values)
 	}

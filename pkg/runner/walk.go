@@ -22,6 +22,8 @@ type step struct {
 type verdict struct {
 	State gitmodels.State `json:"state"`
 	Cause string          `json:"cause"`
+	// Warnings are the engine's; the stage's note keeps them.
+	Warnings []string `json:"-"`
 }
 
 func (v *verdict) Error() string { return string(v.State) + ": " + v.Cause }
@@ -32,6 +34,7 @@ type note struct {
 	Waits    int      `json:"waits,omitempty"`    // tries that ended in waiting for the server
 	Final    bool     `json:"final,omitempty"`    // given up, and the run goes on without
 	Verdict  *verdict `json:"verdict,omitempty"`  // how the attempt ends
+	Warnings []string `json:"warnings,omitempty"` // as in trained
 }
 
 // stageError is a failed try of a stage.
@@ -99,7 +102,7 @@ func (w *worker) take(ctx context.Context, s step) error {
 		}
 	}
 	if begun && st.Tries-readNote(st).Waits >= maxStarts && s.name != gitmodels.StageTrain {
-		return &verdict{gitmodels.Failed, fmt.Sprintf("%s began %d times and never ended", s.name, st.Tries)}
+		return &verdict{State: gitmodels.Failed, Cause: fmt.Sprintf("%s began %d times and never ended", s.name, st.Tries)}
 	}
 	// A job that was begun is asked to end by its own stage; results that are
 	// being collected are kept. A build that was begun has nothing to stop.
@@ -133,7 +136,7 @@ func (w *worker) judge(ctx context.Context, stage gitmodels.StageName, err error
 	}
 	failed := &stageError{stage, err}
 	if stage == gitmodels.StageEvaluate && (failed.final() || w.failures[stage]+1 >= maxFailures) {
-		return w.giveUp(ctx, stage, err.Error())
+		return w.giveUp(ctx, stage, err.Error(), nil)
 	}
 	return failed
 }
@@ -142,7 +145,7 @@ func (w *worker) judge(ctx context.Context, stage gitmodels.StageName, err error
 // ends it the same way.
 func (w *worker) recordVerdict(ctx context.Context, stage gitmodels.StageName, v *verdict) error {
 	if st, begun := w.claim.Stage(stage); begun && st.State == gitmodels.StageRunning {
-		if err := w.endStage(ctx, stage, gitmodels.StageFailed, note{Verdict: v}, v.Cause); err != nil {
+		if err := w.endStage(ctx, stage, gitmodels.StageFailed, note{Verdict: v, Warnings: v.Warnings}, v.Cause); err != nil {
 			return err
 		}
 	}
@@ -177,14 +180,14 @@ func (w *worker) recordWait(ctx context.Context, stage gitmodels.StageName, wait
 }
 
 // giveUp ends a stage without which the run goes on.
-func (w *worker) giveUp(ctx context.Context, stage gitmodels.StageName, cause string) error {
+func (w *worker) giveUp(ctx context.Context, stage gitmodels.StageName, cause string, warnings []string) error {
 	if st, begun := w.claim.Stage(stage); !begun || st.State != gitmodels.StageRunning {
 		if err := w.begin(ctx, stage, gitmodels.Evaluating); err != nil {
 			return err
 		}
 	}
 	w.log.Warn("a stage failed, the run goes on without it", "stage", string(stage), "cause", cause)
-	return w.endStage(ctx, stage, gitmodels.StageFailed, note{Final: true}, cause)
+	return w.endStage(ctx, stage, gitmodels.StageFailed, note{Final: true, Warnings: warnings}, cause)
 }
 
 // begin records that a stage begins, with its log if it writes one.
@@ -250,7 +253,7 @@ func failuresOf(c *gitmodels.Claim) map[gitmodels.StageName]int {
 
 // cancelledVerdict ends the attempt because somebody asked.
 func (w *worker) cancelledVerdict() error {
-	return &verdict{gitmodels.Cancelled, "cancelled by " + gitmodels.Printable(w.askedBy, 100)}
+	return &verdict{State: gitmodels.Cancelled, Cause: "cancelled by " + gitmodels.Printable(w.askedBy, 100)}
 }
 
 // messageOf is the words of an Error, without its cause.
