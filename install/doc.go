@@ -8,6 +8,9 @@
 // in the repository itself (see record), so that removing puts back exactly
 // that and leaves alone what somebody else has changed since.
 //
+// What it puts into a hooks folder is a file that stands without the state
+// directory and refuses pushes when that is gone (see shim).
+//
 // It reaches git through pkg/gitrepo alone and the ledger through its own small
 // port. It must never start a process itself, and it is nobody's adapter: the
 // hooks and the runner do not import it.

@@ -24,13 +24,14 @@ type hookState int
 
 const (
 	hookAbsent   hookState = iota
-	hookCurrent            // leads to <home>/bin
-	hookOurs               // is ours, but of another place or a plain copy
+	hookCurrent            // leads to <home>/bin, and git can run it
+	hookOurs               // is ours, but of another place, time or kind
 	hookStranger           // is somebody else's
 	hookOther              // is not a file
 )
 
-// look says what lies at path, where the hook called name belongs.
+// look says what lies at path, where the hook called name belongs. Ours is a
+// shim; it was a link once, and somebody may have put a copy of the program.
 func look(path, name, home string, installed *record) (hookState, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -38,20 +39,34 @@ func look(path, name, home string, installed *record) (hookState, error) {
 	} else if err != nil {
 		return 0, err
 	}
+	link := info.Mode()&fs.ModeSymlink != 0
 	switch {
-	case info.Mode()&fs.ModeSymlink != 0:
+	case link:
 		target, err := os.Readlink(path)
 		if err != nil {
 			return 0, err
 		}
-		if target == filepath.Join(home, "bin", name) {
-			return hookCurrent, nil
-		}
-		if installed != nil && target == filepath.Join(installed.Home, "bin", name) {
+		if target == filepath.Join(home, "bin", name) || installed != nil && target == filepath.Join(installed.Home, "bin", name) {
 			return hookOurs, nil
+		}
+		if info, err = os.Stat(path); err != nil || !info.Mode().IsRegular() {
+			return hookStranger, nil
 		}
 	case !info.Mode().IsRegular():
 		return hookOther, nil
+	}
+	text, err := firstBytes(path)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return hookStranger, nil // what we wrote we may read
+	case err != nil:
+		return 0, err
+	case isShim(text):
+		want := shim(name, filepath.Join(home, "bin", name))
+		if !link && string(text) == want && info.Mode().Perm()&0o555 == 0o555 && executable(path) {
+			return hookCurrent, nil
+		}
+		return hookOurs, nil
 	}
 	if build, err := buildinfo.ReadFile(path); err == nil && build.Main.Path == module {
 		return hookOurs, nil
@@ -59,8 +74,8 @@ func look(path, name, home string, installed *record) (hookState, error) {
 	return hookStranger, nil
 }
 
-// planHooks links the hooks in dir to <home>/bin. A stranger's hook moves aside
-// and is run by ours.
+// planHooks puts hooks into dir that lead to <home>/bin. A stranger's hook moves
+// aside and is run by ours.
 func (s *session) planHooks(dir string, installed *record, problems *Problems) []step {
 	var steps []step
 	for _, name := range hookNames {
@@ -70,13 +85,13 @@ func (s *session) planHooks(dir string, installed *record, problems *Problems) [
 			problems.addError(err)
 			continue
 		}
-		link := step{says: fmt.Sprintf("hook %s -> %s", name, shown(target)), do: func(context.Context) error {
-			return placeLink(target, path)
+		place := step{says: fmt.Sprintf("hook %s -> %s", name, shown(target)), do: func(context.Context) error {
+			return placeShim(shim(name, target), path)
 		}}
 		switch state {
 		case hookCurrent:
 		case hookAbsent, hookOurs:
-			steps = append(steps, link)
+			steps = append(steps, place)
 		case hookStranger:
 			aside := path + asideSuffix
 			kept, second, err := keptAside(path, aside)
@@ -90,13 +105,13 @@ func (s *session) planHooks(dir string, installed *record, problems *Problems) [
 				continue
 			}
 			if kept {
-				steps = append(steps, link) // an installation broke off right here
+				steps = append(steps, place) // an installation broke off right here
 				continue
 			}
 			steps = append(steps, step{
 				says: fmt.Sprintf("kept the hook that was there as %s: it still runs", filepath.Base(aside)),
 				do:   func(context.Context) error { return keep(path, aside) },
-			}, link)
+			}, place)
 		case hookOther:
 			problems.add(shown(path)+" is neither a file nor a link", "")
 		}
@@ -138,24 +153,8 @@ func planUnhook(dir string, installed *record) (steps []step, notes []string, er
 	return steps, notes, nil
 }
 
-// placeLink makes path a symbolic link to target in one stroke: a push at this
-// moment finds either what was there or ours.
-func placeLink(target, path string) error {
-	temp := path + ".git-models.tmp"
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Symlink(target, temp); err != nil {
-		return err
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return errors.Join(err, os.Remove(temp))
-	}
-	return nil
-}
-
 // keep gives the hook at path a second name, so that it goes on running until
-// the link takes its place; where the system refuses hard links, it moves.
+// ours takes its place; where the system refuses hard links, it moves.
 func keep(path, aside string) error {
 	if err := os.Link(path, aside); err != nil {
 		return os.Rename(path, aside)

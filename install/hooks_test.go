@@ -62,6 +62,36 @@ func TestUpgrade(t *testing.T) {
 	if strings.Contains(said, "kept") {
 		t.Errorf("our own hook was taken for a stranger's:\n%s", said)
 	}
+	// So are a link to the program, as it once was, and a shim that was changed,
+	// lost its mode, or leads elsewhere.
+	program := filepath.Join(s.opts.Home, "bin", "pre-receive")
+	want := shim("pre-receive", program)
+	for name, put := range map[string]func() error{
+		"a link":       func() error { return os.Symlink(program, hook) },
+		"a changed":    func() error { return os.WriteFile(hook, []byte(want+"exit 0\n"), 0o755) },
+		"not runnable": func() error { return os.WriteFile(hook, []byte(want), 0o644) },
+		"elsewhere":    func() error { return os.WriteFile(hook, []byte(shim("pre-receive", "/gone/pre-receive")), 0o755) },
+		"of another":   func() error { return os.Symlink(s.write("other", want, 0o755), hook) },
+		"older": func() error {
+			return os.WriteFile(hook, []byte("#!/bin/sh\n# git-models hook 0: written by git models install\n"), 0o755)
+		},
+	} {
+		must(t, os.Remove(hook))
+		must(t, put())
+		said = s.install(repo)
+		contains(t, said, "hook pre-receive -> "+program)
+		if got, err := os.ReadFile(hook); err != nil || string(got) != want || strings.Contains(said, "kept") {
+			t.Errorf("%s: %v, %s\n%s", name, err, got, said)
+		}
+		if info, err := os.Lstat(hook); err != nil || info.Mode() != 0o755 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	contains(t, s.install(repo), "unchanged")
+	// Who merely speaks of us is a stranger.
+	must(t, os.WriteFile(hook, []byte("#!/bin/sh\n#\n"+want), 0o755))
+	contains(t, s.install(repo), "kept the hook that was there as pre-receive.before-git-models")
+	must(t, os.Remove(hook+asideSuffix))
 	// Run from where it was installed to, there is nothing to copy.
 	s.opts.BinDir = filepath.Join(s.opts.Home, "bin")
 	contains(t, s.install(repo), "unchanged")
