@@ -20,7 +20,7 @@ func TestAccepted(t *testing.T) {
 	tip := s.git(s.work, "rev-parse", "main")
 	for _, w := range []string{
 		"git-models: accepted " + tip[:7] + " on models: it runs\n",
-		"warning: " + tip[:7] + " is on no source branch", "git-models: hint: git push origin main\n",
+		"warning: " + tip[:7] + " is on no branch but models: work that\ngit-models:   goes on from another branch will lack it\n", "git-models: hint: git push origin main\n",
 		"no runner is answering.", "Nothing is lost.", "on the server: git models --home " + s.path("state") + " runner\n",
 		`git fetch origin "+refs/notes/models*:refs/notes/models*"`, "git models show " + tip[:7],
 	} {
@@ -63,6 +63,52 @@ func TestAccepted(t *testing.T) {
 		t.Errorf("%d spool files, want 2", n)
 	}
 }
+
+// A receipt counts what a push brought: for a ref that it creates, what no other
+// branch of the server holds, up to a bound.
+func TestReceiptCounts(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "models.validate", "off", "models.layout", "team")
+	s.commit("second")
+	s.commit("third")
+	says := func(want string, refs ...string) {
+		t.Helper()
+		if out := unwrapped(s.pushed(refs...)); !strings.Contains(out, want+"\n") {
+			t.Errorf("push %v: no %q in\n%s", refs, want, out)
+		}
+	}
+	says("on models/first: 3 commits, the last one runs", "main:models/first")
+	s.pushed("main")
+	says("on models/same: it runs", "main:models/same")
+	s.commit("fourth")
+	says("on models/one: it runs", "main:models/one")
+	s.commit("fifth")
+	out := unwrapped(s.pushed("main:models/one", "main:models/two"))
+	for _, w := range []string{"on models/one: it runs", "on models/two: it runs",
+		"is on no branch but models/one and 1 other:", "goes on from main"} {
+		if !strings.Contains(out, w) {
+			t.Errorf("no %q in\n%s", w, out)
+		}
+	}
+	says("on models/none: skipped as asked", "-o", "skip", "main:models/none")
+
+	// A ref with a long history of its own.
+	var script bytes.Buffer
+	for i := range 1001 {
+		fmt.Fprintf(&script, "commit refs/heads/long\ncommitter A <a@example.com> %d +0000\ndata 1\nx\n", 1700000000+i)
+	}
+	cmd := s.command(s.work, "git", "fast-import", "--quiet")
+	cmd.Stdin = &script
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("fast-import: %v\n%s", err, out)
+	}
+	says("on models/long: its last commit runs", "long:models/long")
+	s.server("update-ref", "-d", "refs/heads/models/long")
+	says("on models/shorter: 1000 commits, the last one runs", "long~1:refs/heads/models/shorter")
+}
+
+// unwrapped are our lines as long as they were meant.
+func unwrapped(out string) string { return strings.ReplaceAll(ours(out), "\ngit-models:   ", " ") }
 
 // A pack, loose objects, an alternate, SHA-256 and replace refs: the gate sees
 // the same history.

@@ -198,6 +198,29 @@ func (r *Repo) Count(ctx context.Context, exclude, include gitmodels.CommitID) (
 	if err != nil {
 		return 0, err
 	}
+	return number(out)
+}
+
+// CountNew is the number of commits that ref brought when it was created at id:
+// those that no other branch holds. Counting ends at most, which git reaches
+// without walking on only where there is no other branch.
+func (r *Repo) CountNew(ctx context.Context, ref gitmodels.RefName, id gitmodels.CommitID, most int) (int, error) {
+	if err := r.checkID(id); err != nil {
+		return 0, err
+	}
+	args := []string{"rev-list", "--count", "--max-count=" + strconv.Itoa(most), string(id), "--not"}
+	if name, ok := strings.CutPrefix(string(ref), "refs/heads/"); ok {
+		args = append(args, "--exclude="+name) // --branches wants it without refs/heads/
+	}
+	out, err := r.ask(ctx, append(args, "--branches", "--")...)
+	if err != nil {
+		return 0, err
+	}
+	return number(out)
+}
+
+// number reads what rev-list --count prints.
+func number(out []byte) (int, error) {
 	n, err := strconv.Atoi(strings.TrimSuffix(string(out), "\n"))
 	if err != nil {
 		return 0, &gitmodels.Error{Op: "git rev-list --count", Err: err}

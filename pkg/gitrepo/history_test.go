@@ -116,6 +116,27 @@ func TestIDsAreChecked(t *testing.T) {
 	}
 }
 
+// What a created ref brought is what no other branch holds.
+func TestCountNew(t *testing.T) {
+	t.Parallel()
+	r := newBare(t)
+	tip := line(t, r, 5, "") // on refs/heads/line
+	for _, tc := range []struct {
+		ref        gitmodels.RefName
+		most, want int
+	}{{"refs/heads/line", 10, 5}, {"refs/heads/line", 3, 3}, {"refs/heads/other", 10, 0}, {"refs/models/x", 10, 0}} {
+		if n := must(r.CountNew(ctx, tc.ref, tip, tc.most))(t); n != tc.want {
+			t.Errorf("%s: %d of at most %d, want %d", tc.ref, n, tc.most, tc.want)
+		}
+	}
+	setRef(t, r, "refs/heads/main", must(r.Peel(ctx, string(tip)+"~2"))(t))
+	if n := must(r.CountNew(ctx, "refs/heads/line", tip, 10))(t); n != 2 {
+		t.Errorf("ahead of main: %d, want 2", n)
+	}
+	_, err := r.CountNew(ctx, "refs/heads/line", "HEAD", 10)
+	wantKind(t, err, gitmodels.Invalid, "object id")
+}
+
 func TestPeelOfWords(t *testing.T) {
 	t.Parallel()
 	r := newBare(t)

@@ -21,16 +21,29 @@ type Edges struct {
 	Stderr  io.Writer
 	Env     []string // as git gave it
 	Dir     string   // working directory, absolute: git starts hooks in the git directory
-	Program string   // argv[0]; a stranger's hook lies beside it
+	Program string   // the hook as git started it; a stranger's hook lies beside it
 }
 
-// Process returns the edges of this process.
+// started is the variable in which the shim in the hooks folder says its own
+// path: the program that it starts lies elsewhere. See package install.
+const started = "GIT_MODELS_HOOK"
+
+// Process returns the edges of this process. What the shim said is taken out of
+// the environment, so that no child sees anything but git's own.
 func Process() (Edges, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return Edges{}, err
 	}
-	return Edges{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Env: os.Environ(), Dir: dir, Program: os.Args[0]}, nil
+	e := Edges{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Dir: dir, Program: os.Args[0]}
+	if shim := os.Getenv(started); shim != "" {
+		e.Program = shim
+	}
+	if err := os.Unsetenv(started); err != nil {
+		return Edges{}, err
+	}
+	e.Env = os.Environ()
+	return e, nil
 }
 
 // Getenv is the last value of key, as getenv(3) of most systems does not

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"unicode/utf8"
 
@@ -178,6 +179,21 @@ func TestLog(t *testing.T) {
 	if err := Log(home, "pre-receive", "4", "/", os.ErrInvalid); err == nil {
 		t.Error("it followed a link")
 	}
+	// Nor does it wait for a reader of a pipe, or fill one.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pipe, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	if err := Log(home, "pre-receive", "6", "/", os.ErrInvalid); err == nil || !strings.Contains(err.Error(), "is not a file") {
+		t.Errorf("a pipe: %v", err)
+	}
 	if err := Log("", "pre-receive", "5", "/", os.ErrInvalid); err == nil {
 		t.Error("no home, no error")
 	}
@@ -230,6 +246,21 @@ func TestChain(t *testing.T) {
 	script("no program\n", 0o755)
 	if _, err := e.Chain("post-receive", nil); err == nil {
 		t.Error("a file that is no program passed")
+	}
+}
+
+// The shim says where the hook stands; nobody else hears of it.
+func TestProcess(t *testing.T) {
+	t.Setenv(started, "hooks/pre-receive")
+	e, err := Process()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, there := e.Lookup(started); there || os.Getenv(started) != "" || e.Program != "hooks/pre-receive" {
+		t.Errorf("program %q, environment %q", e.Program, e.Env)
+	}
+	if e, err = Process(); err != nil || e.Program != os.Args[0] {
+		t.Errorf("without a shim: program %q, %v", e.Program, err)
 	}
 }
 

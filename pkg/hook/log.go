@@ -36,7 +36,7 @@ func Log(home, hook, id, repository string, cause error) (err error) {
 		return err
 	}
 	path := filepath.Join(folder, "hooks.log")
-	if info, err := os.Lstat(path); err == nil && info.Size() > maxLog {
+	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.Size() > maxLog {
 		if err := os.Rename(path, path+".1"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -46,6 +46,11 @@ func Log(home, hook, id, repository string, cause error) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	if info, err := f.Stat(); err != nil {
+		return err
+	} else if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a file", path)
+	}
 	// Several accounts of one group may write it, whatever their umask; only the
 	// owner can, and need, set that.
 	if err := f.Chmod(0o660); err != nil && !errors.Is(err, fs.ErrPermission) {

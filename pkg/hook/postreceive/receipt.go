@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/git-models/git-models/pkg/gate"
 	"github.com/git-models/git-models/pkg/gitmodels"
@@ -13,6 +14,14 @@ import (
 
 // maxTold is for how many refs of one push the receipt speaks in detail.
 const maxTold = 5
+
+const (
+	// maxCounted is how many commits of a created ref are counted: beyond that
+	// the number tells a pusher nothing.
+	maxCounted = 1000
+	// counting bounds the count, so that time is left for the rest.
+	counting = time.Second
+)
 
 // receipt is what the pusher reads: what was accepted, what to mind, and how to
 // look. A fact that git does not tell in time is left out.
@@ -41,19 +50,35 @@ func (h *handOff) short(id gitmodels.CommitID) string { return id.Short(h.site.P
 
 // accepted is the line about one ref.
 func (h *handOff) accepted(ctx context.Context, b *hook.Block, u gitmodels.Update) {
-	what := "its last commit runs"
-	switch n, err := h.site.Repo.Count(ctx, u.Old, u.New); {
-	case gate.Skips(h.push.Options):
-		what = "skipped as asked"
-	case err == nil && n == 1:
-		what = "it runs"
-	case err == nil:
-		what = plural(n, "commit") + ", the last one runs"
+	what := "skipped as asked"
+	if !gate.Skips(h.push.Options) {
+		what = h.runs(ctx, u)
 	}
 	b.Say("accepted %s on %s: %s", h.short(u.New), gitmodels.Printable(u.Ref.Short(), 100), what)
 	if !u.Creates() && !gate.Skips(h.push.Options) {
 		b.Say("(without a change to a watched path it is recorded as skipped)")
 	}
+}
+
+// runs says how many commits an update brought, of which the last one runs. A
+// ref that is created brings what no other branch holds, be it nothing.
+func (h *handOff) runs(ctx context.Context, u gitmodels.Update) string {
+	ctx, cancel := context.WithTimeout(ctx, counting)
+	defer cancel()
+	var n int
+	var err error
+	if u.Creates() {
+		n, err = h.site.Repo.CountNew(ctx, u.Ref, u.New, maxCounted+1)
+	} else {
+		n, err = h.site.Repo.Count(ctx, u.Old, u.New)
+	}
+	switch {
+	case err != nil, u.Creates() && n > maxCounted:
+		return "its last commit runs"
+	case n <= 1:
+		return "it runs"
+	}
+	return plural(n, "commit") + ", the last one runs"
 }
 
 // source warns of a tip that lives on governed refs alone.
@@ -71,8 +96,34 @@ func (h *handOff) source(ctx context.Context, b *hook.Block, u gitmodels.Update)
 	if err != nil {
 		return
 	}
-	b.Say("warning: %s is on no source branch: who goes on from there lacks it", h.short(u.New))
+	b.Say("warning: %s is on no branch but %s: work that goes on from %s will lack it",
+		h.short(u.New), h.holders(ctx, u), h.elsewhere(ctx, facts))
 	b.Hint(command)
+}
+
+// holders names the branches that hold the new tip: the one that was pushed
+// stands for all of them.
+func (h *handOff) holders(ctx context.Context, u gitmodels.Update) string {
+	name := gitmodels.Printable(u.Ref.Short(), 100)
+	if refs, err := h.site.Repo.RefsContaining(ctx, u.New, "refs/heads/"); err == nil && len(refs) > 1 {
+		return name + " and " + plural(len(refs)-1, "other")
+	}
+	return name
+}
+
+// elsewhere is the branch that people begin from: the server's default branch,
+// if it is there and is not itself one of those that train.
+func (h *handOff) elsewhere(ctx context.Context, facts hook.History) string {
+	const other = "another branch"
+	main, ok, err := facts.SymbolicTarget(ctx, "HEAD")
+	if err != nil || !ok || h.site.Policy.Governed(main) {
+		return other
+	}
+	tips, err := facts.Tips(ctx, string(main))
+	if _, exists := tips[main]; err != nil || !exists {
+		return other
+	}
+	return gitmodels.Printable(main.Short(), 100)
 }
 
 // delivered says whether anybody is at work.
