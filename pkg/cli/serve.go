@@ -2,13 +2,16 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	urfave "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/runner"
@@ -29,7 +32,7 @@ func (p *program) serveCommands() []*urfave.Command {
 				"to publish. What waits for something that only the administrator can mend stays for the next runner.",
 			Flags: []urfave.Flag{
 				&urfave.BoolFlag{Name: "until-idle", Usage: "end when nothing is left to do"},
-				&urfave.BoolFlag{Name: "detached", Hidden: true, Usage: "log to the state directory, as a push starts it"},
+				&urfave.BoolFlag{Name: "detached", Hidden: true, Usage: "log to runner.log of the state directory, as a push starts it"},
 			},
 			Action: p.runner,
 		},
@@ -115,21 +118,32 @@ func (p *program) runner(c *urfave.Context) (err error) {
 // runner that pushes start has nobody who rotates it.
 const logLimit = 16 << 20
 
-// openLog opens the log of a detached runner.
-func openLog(home string) (*os.File, error) {
-	dir := filepath.Join(home, "log")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, &gitmodels.Error{Op: "open the runner's log", Err: err}
-	}
-	path := filepath.Join(dir, "runner.log")
-	if info, err := os.Stat(path); err == nil && info.Size() > logLimit {
+// openLog opens <home>/runner.log, the log of a detached runner. It lies beside
+// the ledger, not in log/, where the members of a group may write: there, one
+// of them could put a link and have the runner write where it leads.
+func openLog(home string) (f *os.File, err error) {
+	path := filepath.Join(home, "runner.log")
+	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.Size() > logLimit {
 		if err := os.Rename(path, path+".1"); err != nil {
 			return nil, &gitmodels.Error{Op: "rotate the runner's log", Err: err}
 		}
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, &gitmodels.Error{Op: "open the runner's log", Err: err}
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
+		err = fmt.Errorf("%s is not a file", shown(path))
+	case info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()):
+		err = fmt.Errorf("%s belongs to another user", shown(path))
+	default:
+		err = f.Chmod(0o600) // whatever it was before
+	}
+	if err != nil {
+		return nil, &gitmodels.Error{Op: "open the runner's log", Err: errors.Join(err, f.Close())}
 	}
 	return f, nil
 }
