@@ -275,6 +275,9 @@ func (s *session) examine(ctx context.Context, path string) (*target, error) {
 	if t.hooks, refused = hooksFolder(dir, entries); refused != nil {
 		return nil, refused
 	}
+	if err := checkRunnable(dir, t.hooks); err != nil {
+		return nil, err
+	}
 	return t, checkWritable(dir, t.hooks)
 }
 
@@ -354,6 +357,24 @@ func checkWritable(gitDir, hooks string) error {
 		}
 	}
 	return nil
+}
+
+// checkRunnable refuses a repository whose hooks git would pass over, because
+// nothing of that file system may be run (mount(8), noexec).
+func checkRunnable(gitDir, hooks string) error {
+	dir := hooks
+	if _, err := os.Stat(hooks); errors.Is(err, fs.ErrNotExist) {
+		dir = gitDir
+	}
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return &gitmodels.Error{Op: "install", Message: shown(dir) + " cannot be looked at", Err: err}
+	}
+	if stat.Flags&unix.ST_NOEXEC == 0 {
+		return nil
+	}
+	return &gitmodels.Error{Kind: gitmodels.Invalid, Op: "install",
+		Message: fmt.Sprintf("%s lies on a file system that is mounted noexec: git would pass over the hooks there, and so over the gate", shown(dir))}
 }
 
 func writable(dir string) bool {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
 
@@ -95,6 +97,22 @@ func TestUnwritable(t *testing.T) {
 	must(t, os.Chmod(repo, 0o555))
 	t.Cleanup(func() { os.Chmod(repo, 0o755) })
 	contains(t, s.refused(Install, repo).Error(), repo+" is not writable by user ")
+}
+
+// TestNoexec: where git would run no hook, there would be no gate.
+func TestNoexec(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: mounts a file system")
+	}
+	s := newSite(t)
+	must(t, os.Mkdir(s.path("disk"), 0o755))
+	if err := unix.Mount("none", s.path("disk"), "tmpfs", unix.MS_NOEXEC, ""); err != nil {
+		t.Skipf("cannot mount here: %v", err)
+	}
+	t.Cleanup(func() { must(t, unix.Unmount(s.path("disk"), 0)) })
+	repo := s.empty("disk/dogs.git")
+	contains(t, s.refused(Install, repo).Error(), repo+" lies on a file system that is mounted noexec")
 }
 
 func TestSharedRepositoryValues(t *testing.T) {
