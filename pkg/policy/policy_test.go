@@ -110,7 +110,7 @@ func TestWidening(t *testing.T) {
 		"global models.engine=process", "global models.limit.runs=2", "global models.timeout.run=1h", "global models.cancel=owner", "global models.home=/h",
 		"local models.engine=slurm", "local models.engines=container", "local models.allowprocess=true", "worktree models.cap.network=true",
 		"local models.limit.runs=3", "local models.timeout.run=none", "local models.retry.lost=5", "local models.cancel=anyone",
-		"local models.store=file:///", "local models.store=file:///etc", "local models.allow.store=file:///root", "local models.jobenvfile=/root/.netrc",
+		"local models.store=file:///", "local models.store=file:///etc", "local models.allow.store=file:///home/git", "local models.jobenvfile=/home/git/.netrc",
 		"unknown models.allowprocess=unsandboxed",
 	), policy.Runner)
 	want := defaults
@@ -130,7 +130,7 @@ func TestWidening(t *testing.T) {
 		"models.store=file:/// (local file:/c): want a folder, not the whole file system",
 		"models.store=file:///etc (local file:/c): ignored: it would allow results in another place" + why,
 		"models.allow.store=file:///root (local file:/c): ignored: it would allow results in another place" + why,
-		"models.jobEnvFile=/root/.netrc (local file:/c): ignored: it would hand another file of the runner to jobs" + why,
+		"models.jobEnvFile=/home/git/.netrc (local file:/c): ignored: it would hand another file of the runner to jobs" + why,
 		"models.cancel=anyone (local file:/c): ignored: it would let more people cancel runs" + why,
 		"models.limit.runs=3 (local file:/c): ignored: it would let more runs start at once" + why,
 		"models.retry.lost=5 (local file:/c): ignored: it would have lost jobs tried again more often" + why,
