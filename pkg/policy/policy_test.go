@@ -129,7 +129,7 @@ func TestWidening(t *testing.T) {
 		"models.cap.network=true (worktree file:/c): ignored: it would let jobs reach the network" + why,
 		"models.store=file:/// (local file:/c): want a folder, not the whole file system",
 		"models.store=file:///etc (local file:/c): ignored: it would allow results in another place" + why,
-		"models.allow.store=file:///root (local file:/c): ignored: it would allow results in another place" + why,
+		"models.allow.store=file:///home/git (local file:/c): ignored: it would allow results in another place" + why,
 		"models.jobEnvFile=/home/git/.netrc (local file:/c): ignored: it would hand another file of the runner to jobs" + why,
 		"models.cancel=anyone (local file:/c): ignored: it would let more people cancel runs" + why,
 		"models.limit.runs=3 (local file:/c): ignored: it would let more runs start at once" + why,
