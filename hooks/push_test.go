@@ -20,7 +20,7 @@ func TestAccepted(t *testing.T) {
 	tip := s.git(s.work, "rev-parse", "main")
 	for _, w := range []string{
 		"git-models: accepted " + tip[:7] + " on models: it runs\n",
-		"warning: " + tip[:7] + " is on no branch but models: work that\ngit-models:   goes on from another branch will lack it\n", "git-models: hint: git push origin main\n",
+		"warning: " + tip[:7] + " is on no branch but models: work that\ngit-models:   goes on from another branch will lack it\n", "git-models: hint: git push origin HEAD\n",
 		"no runner is answering.", "Nothing is lost.", "on the server: git models --home " + s.path("state") + " runner\n",
 		`git fetch origin "+refs/notes/models*:refs/notes/models*"`, "git models show " + tip[:7],
 	} {

@@ -260,7 +260,7 @@ var refusedCases = []refusedCase{
 	},
 	{
 		name: "source required", config: []string{"models.source", "require"},
-		push: []string{"main:models"}, again: []string{"main:models"}, hints: 1, words: []string{"git push origin main", "models.source"},
+		push: []string{"main:models"}, again: []string{"main:models"}, hints: 1, words: []string{"git push origin HEAD", "models.source"},
 	},
 	{
 		name: "notes of the runner",

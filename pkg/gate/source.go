@@ -36,7 +36,7 @@ func (j *judge) source(ctx context.Context, u gitmodels.Update) error {
 	r := Refusal{
 		Why: j.short(u.New) + " is on no source branch, which models.source requires",
 	}
-	command, err := SourceCommand(ctx, u.New, j.History)
+	command, err := SourceCommand(ctx, u, j.History)
 	if err != nil {
 		return err
 	}
@@ -65,29 +65,34 @@ func isSource(r gitmodels.RefName, rules Rules) bool {
 	return strings.HasPrefix(string(r), branches) && !rules.Governed(r) && !rules.Own(r)
 }
 
-// SourceCommand is what publishes tip on its source branch: the server's
-// default branch when tip is ahead of it, else the pusher's current one.
-func SourceCommand(ctx context.Context, tip gitmodels.CommitID, history History) (string, error) {
+// SourceCommand is what publishes the tip of a governed ref on its source
+// branch. For a shared line that is ahead of the server's default branch it is
+// that branch; otherwise only the pusher knows the name, and HEAD is the branch
+// that he is on.
+func SourceCommand(ctx context.Context, u gitmodels.Update, history History) (string, error) {
+	const current = "git push origin HEAD"
+	if u.Ref != soloRef && u.Ref != teamMain {
+		return current, nil
+	}
 	main, ok, err := history.SymbolicTarget(ctx, "HEAD")
 	if err != nil {
 		return "", err
 	}
 	name, plain := branch(main)
 	if !ok || !plain {
-		return "git push origin HEAD", nil
+		return current, nil
 	}
 	tips, err := history.Tips(ctx, string(main))
 	if err != nil {
 		return "", err
 	}
-	if at, exists := tips[main]; exists {
-		ahead, err := history.IsAncestor(ctx, at, tip)
-		if err != nil {
-			return "", err
-		}
-		if !ahead {
-			return "git push origin HEAD", nil
-		}
+	at, exists := tips[main]
+	if !exists {
+		return current, nil
+	}
+	ahead, err := history.IsAncestor(ctx, at, u.New)
+	if err != nil || !ahead {
+		return current, err
 	}
 	return "git push origin " + Quote(name), nil
 }

@@ -92,7 +92,7 @@ func (h *handOff) source(ctx context.Context, b *hook.Block, u gitmodels.Update)
 	if err != nil || published {
 		return
 	}
-	command, err := gate.SourceCommand(ctx, u.New, facts)
+	command, err := gate.SourceCommand(ctx, u, facts)
 	if err != nil {
 		return
 	}
