@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"io"
-	"path/filepath"
 	"sort"
 	"strings"
 
@@ -134,7 +133,7 @@ func (p *program) fromNotes(ctx context.Context, s *site) ([]gitmodels.Listing, 
 	var rows []gitmodels.Listing
 	for _, n := range notes {
 		if parsed, ok := publish.ParseNote(n.Text, n.Commit); ok {
-			rows = append(rows, noteRow(parsed, repositoryName(s.path())))
+			rows = append(rows, noteRow(parsed, s.repositoryName()))
 		}
 	}
 	sort.SliceStable(rows, func(i, j int) bool {
@@ -238,12 +237,19 @@ func noteRow(n publish.Parsed, repository string) gitmodels.Listing {
 	return row
 }
 
-// repositoryName is how a repository is called that no ledger names.
-func repositoryName(gitDir string) string {
-	if filepath.Base(gitDir) == ".git" {
-		gitDir = filepath.Dir(gitDir)
+// repositoryName is how a repository is called where no ledger names it: in a
+// clone as the server's is, by the last part of the remote's URL, whatever the
+// clone's folder is called.
+func (s *site) repositoryName() string {
+	name := s.path()
+	if !s.server && s.origin != "" {
+		name = s.origin
 	}
-	return strings.TrimSuffix(filepath.Base(gitDir), ".git")
+	name = strings.TrimSuffix(strings.TrimRight(name, "/"), "/.git")
+	if i := strings.LastIndexAny(name, "/:"); i >= 0 { // git@host:dogs.git
+		name = name[i+1:]
+	}
+	return gitmodels.Printable(strings.TrimSuffix(name, ".git"), 100)
 }
 
 // absent is nil for what is not there.

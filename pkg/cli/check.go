@@ -66,7 +66,7 @@ func (p *program) lint(c *urfave.Context) error {
 		return err
 	}
 	made, err := plan.Make(c.Context, plan.Input{
-		Commit: commit, Ref: "refs/heads/models", Repository: repositoryName(s.path()), Policy: s.policy, Files: s.repo,
+		Commit: commit, Ref: "refs/heads/models", Repository: s.repositoryName(), Policy: s.policy, Files: s.repo,
 	})
 	files := []string{".models.yaml"}
 	if made != nil {

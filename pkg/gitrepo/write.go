@@ -39,8 +39,9 @@ func retry(ctx context.Context, op string, try func() (again bool, err error)) e
 	}
 }
 
-// errMoved says that the ref moved between our look and our write.
-var errMoved = errors.New("the ref moved")
+// errMoved says that the ref moved between our look and our write, or that
+// somebody else holds its lock.
+var errMoved = errors.New("the ref is locked, or moved meanwhile")
 
 // fastImport adds one commit on top of from (none when empty) and moves ref to
 // it, in one child: git fast-import knows the layout of notes trees, and moves
