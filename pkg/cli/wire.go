@@ -38,7 +38,7 @@ func (p *program) wire(ctx context.Context, home string) (cfg runner.Config, don
 			if err != nil {
 				return nil, err
 			}
-			return repoPort{r}, nil
+			return r, nil
 		},
 		Policy: func(ctx context.Context, repo runner.Repo) (*policy.Policy, []policy.Problem, error) {
 			return protectedPolicy(ctx, repo.Dir(), home)
@@ -120,13 +120,6 @@ func versions(ctx context.Context, engine *process.Engine) map[string]string {
 		found[unix.ByteSliceToString(u.Sysname[:])] = unix.ByteSliceToString(u.Release[:])
 	}
 	return found
-}
-
-// repoPort is a repository as the runner sees it.
-type repoPort struct{ *gitrepo.Repo }
-
-func (r repoPort) Export(ctx context.Context, commit gitmodels.CommitID, dir string) (gitmodels.ExportReport, error) {
-	return r.Repo.Export(ctx, commit, dir, gitrepo.ExportLimit{})
 }
 
 // spoolPort is the spool of a state directory as the runner sees it.

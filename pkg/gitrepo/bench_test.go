@@ -50,7 +50,7 @@ func BenchmarkExport(b *testing.B) {
 	n := 0
 	for b.Loop() {
 		n++
-		if _, err := r.Export(ctx, id, filepath.Join(parent, fmt.Sprint(n)), ExportLimit{}); err != nil {
+		if _, err := r.Export(ctx, id, filepath.Join(parent, fmt.Sprint(n))); err != nil {
 			b.Fatal(err)
 		}
 	}

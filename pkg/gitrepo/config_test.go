@@ -308,7 +308,7 @@ func TestRepositoryOfAnotherUser(t *testing.T) {
 	if gitDir, bare, _, err := Discover(ctx, r.Dir()); gitDir != r.Dir() || !bare || err != nil {
 		t.Errorf("Discover = %s, %v, %v", gitDir, bare, err)
 	}
-	if _, err := r.Export(ctx, id, filepath.Join(t.TempDir(), "tree"), ExportLimit{}); err != nil {
+	if _, err := r.Export(ctx, id, filepath.Join(t.TempDir(), "tree")); err != nil {
 		t.Error(err)
 	}
 	if err := r.WriteNote(ctx, "refs/notes/models", id, "x\n"); err != nil {

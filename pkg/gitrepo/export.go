@@ -2,6 +2,7 @@ package gitrepo
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +15,8 @@ import (
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
 
-// ExportLimit bounds an export. A zero field means that of DefaultExportLimit.
-type ExportLimit struct {
+// exportLimit bounds an export. A zero field means that of defaultExportLimit.
+type exportLimit struct {
 	Entries  int   // files, folders, links and submodules of the tree
 	Bytes    int64 // of all files together
 	FileSize int64 // bytes of one file
@@ -23,9 +24,9 @@ type ExportLimit struct {
 	Path     int   // bytes of one path
 }
 
-// DefaultExportLimit lets a repository with its data in it pass, and stops what
+// defaultExportLimit lets a repository with its data in it pass, and stops what
 // only fills a disk.
-var DefaultExportLimit = ExportLimit{
+var defaultExportLimit = exportLimit{
 	Entries:  500_000,
 	Bytes:    32 << 30,
 	FileSize: 8 << 30,
@@ -33,24 +34,15 @@ var DefaultExportLimit = ExportLimit{
 	Path:     1024,
 }
 
-func (l ExportLimit) orDefault() ExportLimit {
-	d := DefaultExportLimit
-	if l.Entries > 0 {
-		d.Entries = l.Entries
+func (l exportLimit) orDefault() exportLimit {
+	d := defaultExportLimit
+	return exportLimit{
+		Entries:  cmp.Or(l.Entries, d.Entries),
+		Bytes:    cmp.Or(l.Bytes, d.Bytes),
+		FileSize: cmp.Or(l.FileSize, d.FileSize),
+		Depth:    cmp.Or(l.Depth, d.Depth),
+		Path:     cmp.Or(l.Path, d.Path),
 	}
-	if l.Bytes > 0 {
-		d.Bytes = l.Bytes
-	}
-	if l.FileSize > 0 {
-		d.FileSize = l.FileSize
-	}
-	if l.Depth > 0 {
-		d.Depth = l.Depth
-	}
-	if l.Path > 0 {
-		d.Path = l.Path
-	}
-	return d
 }
 
 // Export unpacks the files of a commit, as `git archive` gives them
@@ -61,8 +53,8 @@ func (l ExportLimit) orDefault() ExportLimit {
 // Whatever the commit holds stays below dir and runs nothing. Files come out
 // with mode 0644 or 0755, folders with 0755. Refused with Kind Invalid are
 // trees that git would not have made (names such as `..` or `.git`, a name
-// twice, unknown modes) and what is beyond limit. Reported as warnings, at most
-// maxWarnings of each sort, are: submodules, which become empty folders;
+// twice, unknown modes) and what is beyond defaultExportLimit. Reported as
+// warnings, at most maxWarnings of each sort, are: submodules, which become empty folders;
 // symbolic links that are absolute, lead out of dir or in a circle, also by way
 // of other links, which are left out; Git LFS pointers; names that differ only
 // in case.
@@ -70,7 +62,13 @@ func (l ExportLimit) orDefault() ExportLimit {
 // Git runs on an empty repository that borrows this one's objects: no filter,
 // attribute or program that is configured here can be selected by the commit,
 // and the result depends on the commit alone.
-func (r *Repo) Export(ctx context.Context, commit gitmodels.CommitID, dir string, limit ExportLimit) (gitmodels.ExportReport, error) {
+func (r *Repo) Export(ctx context.Context, commit gitmodels.CommitID, dir string) (gitmodels.ExportReport, error) {
+	return r.exportWithin(ctx, commit, dir, exportLimit{})
+}
+
+// exportWithin is Export with other bounds; fields that are zero take those of
+// defaultExportLimit.
+func (r *Repo) exportWithin(ctx context.Context, commit gitmodels.CommitID, dir string, limit exportLimit) (gitmodels.ExportReport, error) {
 	limit = limit.orDefault()
 	if err := r.requireCommit(ctx, commit); err != nil {
 		return gitmodels.ExportReport{}, err
@@ -143,7 +141,7 @@ func newWorkFolder(dir string) (string, error) {
 }
 
 // exportTo unpacks the commit into work/tree.
-func (r *Repo) exportTo(ctx context.Context, commit gitmodels.CommitID, work string, limit ExportLimit, submodules map[string]bool) (gitmodels.ExportReport, error) {
+func (r *Repo) exportTo(ctx context.Context, commit gitmodels.CommitID, work string, limit exportLimit, submodules map[string]bool) (gitmodels.ExportReport, error) {
 	fail := func(err error) error {
 		var known *gitmodels.Error
 		if errors.As(err, &known) {

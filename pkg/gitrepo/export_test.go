@@ -93,7 +93,7 @@ func TestExport(t *testing.T) {
 			"ä":                  "d",
 		})
 		dir := filepath.Join(t.TempDir(), "tree")
-		report, err := r.Export(ctx, id, dir, ExportLimit{})
+		report, err := r.Export(ctx, id, dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +136,7 @@ func TestExportWhateverTheUmask(t *testing.T) {
 	id := commit(t, r, content{"a/run": "exec:x", "a/f": "y"})
 	dir := filepath.Join(t.TempDir(), "tree")
 	old := syscall.Umask(0o077)
-	_, err := r.Export(ctx, id, dir, ExportLimit{})
+	_, err := r.Export(ctx, id, dir)
 	syscall.Umask(old)
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +180,7 @@ func TestExportLinks(t *testing.T) {
 	links["chain45"] = "end"
 	id := commit(t, r, links)
 	dir := filepath.Join(t.TempDir(), "tree")
-	report, err := r.Export(ctx, id, dir, ExportLimit{})
+	report, err := r.Export(ctx, id, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestExportHostileTrees(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "tree")
-			_, err := r.Export(ctx, commitTree(t, r, rawTree(t, r, tc.entries...), "hostile"), dir, ExportLimit{})
+			_, err := r.Export(ctx, commitTree(t, r, rawTree(t, r, tc.entries...), "hostile"), dir)
 			wantKind(t, err, gitmodels.Invalid, tc.words)
 			onlyChild(t, dir)
 			if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
@@ -266,17 +266,17 @@ func TestExportLimits(t *testing.T) {
 	r := newBare(t)
 	id := commit(t, r, content{"a/b/c": "12345", "d": "12345", "e": "1234567"})
 	for name, tc := range map[string]struct {
-		limit ExportLimit
+		limit exportLimit
 		words string
 	}{
-		"entries": {ExportLimit{Entries: 4}, "more than 4 files"},
-		"bytes":   {ExportLimit{Bytes: 16}, "over the limit of 16 bytes"},
-		"file":    {ExportLimit{FileSize: 6}, "it is 7 bytes, the limit is 6"},
-		"depth":   {ExportLimit{Depth: 2}, "more than 2 folders deep"},
-		"path":    {ExportLimit{Path: 4}, "longer than 4 bytes"},
+		"entries": {exportLimit{Entries: 4}, "more than 4 files"},
+		"bytes":   {exportLimit{Bytes: 16}, "over the limit of 16 bytes"},
+		"file":    {exportLimit{FileSize: 6}, "it is 7 bytes, the limit is 6"},
+		"depth":   {exportLimit{Depth: 2}, "more than 2 folders deep"},
+		"path":    {exportLimit{Path: 4}, "longer than 4 bytes"},
 	} {
 		dir := filepath.Join(t.TempDir(), "tree")
-		_, err := r.Export(ctx, id, dir, tc.limit)
+		_, err := r.exportWithin(ctx, id, dir, tc.limit)
 		wantKind(t, err, gitmodels.Invalid, tc.words)
 		onlyChild(t, dir)
 		if _, err := os.Lstat(dir); err == nil {
@@ -284,7 +284,7 @@ func TestExportLimits(t *testing.T) {
 		}
 	}
 	dir := filepath.Join(t.TempDir(), "tree")
-	if _, err := r.Export(ctx, id, dir, ExportLimit{Entries: 5, Bytes: 17, FileSize: 7, Depth: 3, Path: 5}); err != nil {
+	if _, err := r.exportWithin(ctx, id, dir, exportLimit{Entries: 5, Bytes: 17, FileSize: 7, Depth: 3, Path: 5}); err != nil {
 		t.Errorf("at its limits: %v", err)
 	}
 }
@@ -303,14 +303,14 @@ func TestExportBombs(t *testing.T) {
 		bomb = rawTree(t, r, entries...)
 	}
 	dir := filepath.Join(t.TempDir(), "tree")
-	_, err := r.Export(ctx, commitTree(t, r, bomb, "bomb"), dir, ExportLimit{Entries: 100_000})
+	_, err := r.exportWithin(ctx, commitTree(t, r, bomb, "bomb"), dir, exportLimit{Entries: 100_000})
 	wantKind(t, err, gitmodels.Invalid, "more than 100000 files")
 
 	deep := rawTree(t, r, treeEntry{modeFile | 0o644, "f", blob(t, r, "x")})
 	for range 80 {
 		deep = rawTree(t, r, treeEntry{modeTree, "d", deep})
 	}
-	_, err = r.Export(ctx, commitTree(t, r, deep, "deep"), dir, ExportLimit{})
+	_, err = r.Export(ctx, commitTree(t, r, deep, "deep"), dir)
 	wantKind(t, err, gitmodels.Invalid, "more than 64 folders deep")
 }
 
@@ -321,7 +321,7 @@ func TestExportWarningsAreBounded(t *testing.T) {
 	for i := range 100 {
 		files[fmt.Sprintf("l%d", i)] = "link:/etc"
 	}
-	report := must(r.Export(ctx, commit(t, r, files), filepath.Join(t.TempDir(), "tree"), ExportLimit{}))(t)
+	report := must(r.Export(ctx, commit(t, r, files), filepath.Join(t.TempDir(), "tree")))(t)
 	if n := len(report.Warnings); n != maxWarnings+1 || report.Warnings[n-1] != "and more of the same" {
 		t.Errorf("%d warnings, the last is %q", n, report.Warnings[n-1])
 	}
@@ -335,7 +335,7 @@ func TestExportLinkMaze(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	u := newUnpacker(root, DefaultExportLimit, nil)
+	u := newUnpacker(root, defaultExportLimit, nil)
 	for i := range 300 {
 		u.links[fmt.Sprintf("l%03d", i)] = strings.Repeat("./", 1000) + fmt.Sprintf("l%03d", (i+1)%290)
 	}
@@ -362,7 +362,7 @@ func TestExportRunsNothing(t *testing.T) {
 	if err := os.Remove(marker); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Export(ctx, id, dir, ExportLimit{}); err != nil {
+	if _, err := r.Export(ctx, id, dir); err != nil {
 		t.Fatal(err)
 	}
 	if ran, err := os.ReadFile(marker); err == nil {
@@ -428,19 +428,19 @@ func TestExportInPlace(t *testing.T) {
 	if err := os.Mkdir(dir, 0o755); err != nil { // an empty folder may be replaced
 		t.Fatal(err)
 	}
-	if _, err := r.Export(ctx, id, dir, ExportLimit{}); err != nil {
+	if _, err := r.Export(ctx, id, dir); err != nil {
 		t.Fatal(err)
 	}
 	onlyChild(t, dir)
 
-	_, err := r.Export(ctx, id, dir, ExportLimit{})
+	_, err := r.Export(ctx, id, dir)
 	wantKind(t, err, gitmodels.Invalid, "is not empty")
 	if !errors.Is(err, fs.ErrExist) {
 		t.Errorf("%v is no fs.ErrExist", err)
 	}
-	_, err = r.Export(ctx, gitmodels.CommitID(strings.Repeat("d", 40)), filepath.Join(parent, "x"), ExportLimit{})
+	_, err = r.Export(ctx, gitmodels.CommitID(strings.Repeat("d", 40)), filepath.Join(parent, "x"))
 	wantKind(t, err, gitmodels.NotFound, "no commit")
-	if _, err := r.Export(ctx, id, filepath.Join(parent, "no", "parent"), ExportLimit{}); err == nil {
+	if _, err := r.Export(ctx, id, filepath.Join(parent, "no", "parent")); err == nil {
 		t.Error("an export into a folder without a parent succeeded")
 	}
 }
@@ -453,7 +453,7 @@ func TestExportBrokenObject(t *testing.T) {
 	id := commit(t, r, content{"a": "1", "b": "2", "c": "3"})
 	corrupt(t, r, blob(t, r, "2"))
 	dir := filepath.Join(t.TempDir(), "tree")
-	_, err := r.Export(ctx, id, dir, ExportLimit{})
+	_, err := r.Export(ctx, id, dir)
 	if err == nil || gitmodels.KindOf(err) != gitmodels.Internal {
 		t.Fatalf("error %v", err)
 	}
@@ -470,7 +470,7 @@ func TestExportCancelled(t *testing.T) {
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
 	dir := filepath.Join(t.TempDir(), "tree")
-	if _, err := r.Export(gone, id, dir, ExportLimit{}); !errors.Is(err, context.Canceled) {
+	if _, err := r.Export(gone, id, dir); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 	onlyChild(t, dir)

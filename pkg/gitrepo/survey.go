@@ -16,7 +16,7 @@ const (
 // survey walks every tree of a commit before git does, and refuses what git
 // would recurse into or hold in memory without end. It returns the paths of the
 // submodules, which an archive shows as plain folders.
-func (r *Repo) survey(ctx context.Context, commit gitmodels.CommitID, limit ExportLimit) (map[string]bool, error) {
+func (r *Repo) survey(ctx context.Context, commit gitmodels.CommitID, limit exportLimit) (map[string]bool, error) {
 	s := &surveyor{objs: r.objects(ctx), limit: limit, submodules: map[string]bool{}, targets: map[string]bool{}}
 	defer s.objs.close()
 	if err := s.walk(string(commit)+"^{tree}", "", 1); err != nil {
@@ -27,7 +27,7 @@ func (r *Repo) survey(ctx context.Context, commit gitmodels.CommitID, limit Expo
 
 type surveyor struct {
 	objs       *objects
-	limit      ExportLimit
+	limit      exportLimit
 	entries    int
 	submodules map[string]bool
 	targets    map[string]bool // blobs of links that are in order
@@ -102,7 +102,7 @@ func checkName(name string) error {
 	return nil
 }
 
-func checkBounds(path string, depth int, limit ExportLimit) error {
+func checkBounds(path string, depth int, limit exportLimit) error {
 	if depth > limit.Depth {
 		return refuse(path, "it is more than %d folders deep", limit.Depth)
 	}

@@ -27,7 +27,7 @@ var lfsMagic = []byte("version https://git-lfs.github.com/spec/v1\n")
 // one.
 type unpacker struct {
 	root       *os.Root
-	limit      ExportLimit
+	limit      exportLimit
 	submodules map[string]bool
 	folders    map[string]bool
 	links      map[string]string // path → target
@@ -42,7 +42,7 @@ type unpacker struct {
 	currentPath string
 }
 
-func newUnpacker(root *os.Root, limit ExportLimit, submodules map[string]bool) *unpacker {
+func newUnpacker(root *os.Root, limit exportLimit, submodules map[string]bool) *unpacker {
 	return &unpacker{
 		root: root, limit: limit, submodules: submodules,
 		folders: map[string]bool{".": true}, links: map[string]string{}, seen: map[string]string{},

@@ -81,10 +81,13 @@ func siteConfig(home string, l gitmodels.Ledger, tr gitmodels.Trainer) runner.Co
 		Home: home, Version: "test", Ledger: l, Spool: spoolPort{home},
 		Open: func(path string) (runner.Repo, error) {
 			r, err := gitrepo.Open(path)
-			return repoPort{r}, err
+			if err != nil {
+				return nil, err
+			}
+			return r, nil
 		},
 		Policy: func(ctx context.Context, repo runner.Repo) (*policy.Policy, []policy.Problem, error) {
-			entries, err := repo.(repoPort).Config(ctx, filepath.Join(home, "config"))
+			entries, err := repo.(*gitrepo.Repo).Config(ctx, filepath.Join(home, "config"))
 			if err != nil {
 				return nil, nil, err
 			}
@@ -395,13 +398,6 @@ func (l *recorderWith) WithAttrs(attrs []slog.Attr) slog.Handler {
 func (l *recorderWith) Handle(ctx context.Context, r slog.Record) error {
 	r.AddAttrs(l.attrs...)
 	return l.recorder.Handle(ctx, r)
-}
-
-// repoPort is a repository as the runner sees it.
-type repoPort struct{ *gitrepo.Repo }
-
-func (r repoPort) Export(ctx context.Context, commit gitmodels.CommitID, dir string) (gitmodels.ExportReport, error) {
-	return r.Repo.Export(ctx, commit, dir, gitrepo.ExportLimit{})
 }
 
 // spoolPort is the spool of a state directory.

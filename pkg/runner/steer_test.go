@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
+	"github.com/git-models/git-models/pkg/gitrepo"
 	"github.com/git-models/git-models/pkg/ledger"
 	"github.com/git-models/git-models/pkg/policy"
 	"github.com/git-models/git-models/pkg/runner"
@@ -367,7 +368,7 @@ func TestEveryStepMayBeBrokenOff(t *testing.T) {
 }
 
 // fullDisk is a repository whose files find no room.
-type fullDisk struct{ repoPort }
+type fullDisk struct{ *gitrepo.Repo }
 
 func (fullDisk) Export(context.Context, gitmodels.CommitID, string) (gitmodels.ExportReport, error) {
 	return gitmodels.ExportReport{}, syscall.ENOSPC
@@ -380,10 +381,10 @@ func TestCancelWhileABuildWaits(t *testing.T) {
 	open, pol := s.cfg.Open, s.cfg.Policy
 	s.cfg.Open = func(path string) (runner.Repo, error) {
 		r, err := open(path)
-		return fullDisk{r.(repoPort)}, err
+		return fullDisk{r.(*gitrepo.Repo)}, err
 	}
 	s.cfg.Policy = func(ctx context.Context, repo runner.Repo) (*policy.Policy, []policy.Problem, error) {
-		return pol(ctx, repo.(fullDisk).repoPort)
+		return pol(ctx, repo.(fullDisk).Repo)
 	}
 	commit := s.push(models)
 	s.untilIdle()

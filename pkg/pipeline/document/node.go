@@ -29,16 +29,6 @@ type Pair struct {
 	Key, Value *Node
 }
 
-// Get returns the value of the key whose text is name.
-func (n *Node) Get(name string) (*Node, bool) {
-	for _, p := range n.Pairs {
-		if p.Key.Text == name {
-			return p.Value, true
-		}
-	}
-	return nil, false
-}
-
 // Fault is a fault at the node's place.
 func (n *Node) Fault(message string) Fault {
 	return Fault{Line: n.Line, Column: n.Column, Message: message}
