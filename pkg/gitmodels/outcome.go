@@ -47,6 +47,30 @@ func (n *Number) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// Finite reports whether n is neither NaN nor an infinity.
+func (n Number) Finite() bool { f := float64(n); return !math.IsNaN(f) && !math.IsInf(f, 0) }
+
+// Best says which final value ranks the runs of a branch: results.best of
+// .models.yaml.
+type Best struct {
+	Metric string `json:"metric"`
+	Mode   string `json:"mode"` // max or min
+}
+
+// Better reports whether a ranks above b. What is not finite ranks below
+// everything; of equal values neither ranks above the other, so the older stays.
+func (b Best) Better(a, than Number) bool {
+	switch {
+	case !a.Finite():
+		return false
+	case !than.Finite():
+		return true
+	case b.Mode == "min":
+		return a < than
+	}
+	return a > than
+}
+
 // Metric is one named series and its final value.
 type Metric struct {
 	Name   string  `json:"name"`
@@ -83,6 +107,7 @@ type Outcome struct {
 	Values     []Metric  `json:"values,omitempty"`
 	Files      []File    `json:"files,omitempty"`
 	Warnings   []string  `json:"warnings,omitempty"` // a failed evaluation, a capped log
+	Best       *Best     `json:"best,omitempty"`     // what ranks it among the runs of its branch
 	Created    time.Time `json:"created"`
 	Started    time.Time `json:"started"`
 	Finished   time.Time `json:"finished"`
@@ -133,7 +158,9 @@ type Listing struct {
 	Created    *time.Time        `json:"created"`
 	Started    *time.Time        `json:"started"`
 	Finished   *time.Time        `json:"finished"`
+	Priority   int               `json:"priority,omitempty"`
 	// Details, in `show` alone.
+	Ahead     *int         `json:"ahead,omitempty"` // of a queued run: how many start before it, as it looks now
 	Subject   string       `json:"subject,omitempty"`
 	Name      string       `json:"name,omitempty"`
 	Command   []string     `json:"command,omitempty"`

@@ -135,9 +135,10 @@ type Tip struct {
 	Commit CommitID
 }
 
-// OutboxItem is an outcome on its way into git.
+// OutboxItem is an outcome on its way.
 type OutboxItem struct {
 	ID         string
+	Kind       OutboxKind
 	Repository Repository
 	RunID      string
 	Attempt    int
@@ -145,11 +146,45 @@ type OutboxItem struct {
 	Tries      int
 }
 
+// OutboxKind is where an outcome goes.
+type OutboxKind string
+
+const (
+	OutboxGit    OutboxKind = "git"    // notes, tags, branches: the Publisher
+	OutboxNotify OutboxKind = "notify" // models.notify
+)
+
+// Candidate is a run as the queue's limits see it.
+type Candidate struct {
+	RunID        string
+	RepositoryID string
+	Ref          RefName
+	Engine       string // as its commit's files say; empty when that is not known
+	Priority     int
+}
+
 // NewPush is an accepted update on its way into the ledger.
 type NewPush struct {
 	PushRecord        // its Reason is kept when the decision is run: why, where that is not plain
 	Abbrev     int    // digits of the short name, 0 for the full id; lengthened on a clash
 	Skip       string // not empty: record it as skipped, for this reason, unless the commit has a run
+	Again      bool   // a run of the commit that has ended makes another attempt instead of being attached to
+	Priority   int    // of a new run or attempt; a queued run that is attached to is raised to it
+	Engine     string // the engine that the commit's files name; empty when that is not known
+}
+
+// PushRecorder records pushes.
+type PushRecorder interface {
+	// RecordPush records one accepted update and decides: run (a run, or with
+	// Again another attempt, is created in the same transaction), attached (the
+	// commit has a run that is live, succeeded, failed or cancelled) or skipped. It
+	// is idempotent on ID and Ref. A hook's entry for an update that the reconciler
+	// recorded first, or that was seen at registration, completes that record
+	// instead of adding one; it outranks seen, so the commit runs then.
+	RecordPush(ctx context.Context, p NewPush) (PushRecord, error)
+	// Base is the commit of the last run on ref that succeeded or is active:
+	// what a path filter compares with. ok is false when there is none.
+	Base(ctx context.Context, repositoryID string, ref RefName) (base CommitID, ok bool, err error)
 }
 
 // Ledger remembers repositories, pushes, runs and what is still to be
@@ -168,26 +203,30 @@ type Ledger interface {
 	// Repositories lists the registered ones, by name.
 	Repositories(ctx context.Context) ([]Repository, error)
 
-	// RecordPush records one accepted update and decides: run (a run is created
-	// in the same transaction), attached (the commit has a run that is live,
-	// succeeded, failed or cancelled) or skipped. It is idempotent on ID and Ref.
-	// A hook's entry for an update that the reconciler recorded first, or that
-	// was seen at registration, completes that record instead of adding one; it
-	// outranks seen, so the commit runs then.
-	RecordPush(ctx context.Context, p NewPush) (PushRecord, error)
+	// PushRecorder's methods are a transaction each; Batch runs fn in one, for
+	// many pushes at once. fn must use the recorder that it is given and no other
+	// method of the ledger, which would wait for it for ever, and be quick: nobody
+	// else writes meanwhile. Its error takes everything back.
+	PushRecorder
+	Batch(ctx context.Context, fn func(PushRecorder) error) error
 	// Known lists every (ref, commit) of the repository that has a record.
 	Known(ctx context.Context, repositoryID string) ([]Tip, error)
-	// Base is the commit of the last run on ref that succeeded or is active:
-	// what a path filter compares with. ok is false when there is none.
-	Base(ctx context.Context, repositoryID string, ref RefName) (base CommitID, ok bool, err error)
-
-	// Claim leases the oldest ready run to owner, or returns nil. A run is ready
+	// Claim leases the next ready run to owner, or returns nil. A run is ready
 	// when it is live, nobody holds an unexpired lease on it and its time to wait
-	// is over. At most maxRuns runs hold a lease at once on this ledger.
+	// is over. The queue is fair: the repository with the fewest runs under way
+	// comes first, of several the one that has waited longest since it was last
+	// given a place; within it higher priority, then the order of the pushes. At
+	// most maxRuns runs hold a lease at once on this ledger. admit, when not nil,
+	// says whether limits leave a place for the candidate beside those that are
+	// held; one that it turns away keeps its place in the queue and holds up nobody
+	// else, and what it waits for may be set with Wait.
 	// Cancelled-while-queued runs are claimed too: the worker ends them. Those
-	// with nothing submitted come first, and beyond maxRuns: ending them takes
-	// moments, and nobody should wait for that until another run has ended.
-	Claim(ctx context.Context, owner string, lease time.Duration, maxRuns int) (*Claim, error)
+	// with nothing submitted come first, and beyond maxRuns and admit: ending them
+	// takes moments, and nobody should wait for that until another run has ended.
+	Claim(ctx context.Context, owner string, lease time.Duration, maxRuns int, admit func(c Candidate, held []Candidate) bool) (*Claim, error)
+	// Wait sets what a queued run waits for, without a lease and without moving it
+	// in the queue; an empty text clears it. A run that is not queued is left alone.
+	Wait(ctx context.Context, runID, waiting string) error
 	// Rescue frees every lease of the owners that alive does not report: their
 	// process is gone, as its lock shows.
 	Rescue(ctx context.Context, alive func(owner string) bool) (freed int, err error)
@@ -232,13 +271,17 @@ type Ledger interface {
 	List(ctx context.Context, repositoryID string, limit int) ([]Listing, error)
 	// Show returns the row of one commit with its details.
 	Show(ctx context.Context, repositoryID string, commit CommitID) (Listing, error)
+	// Receipt is what there is to say about an update that was just accepted and
+	// may not be recorded yet. Store and Repository are left to the caller.
+	Receipt(ctx context.Context, repositoryID string, u Update) (Receipt, error)
 	// Live counts the runs that are not terminal.
 	Live(ctx context.Context) (int, error)
 
 	// NextOutbox returns an item that is due, or nil.
 	NextOutbox(ctx context.Context) (*OutboxItem, error)
-	// DoneOutbox removes an item after it was published.
-	DoneOutbox(ctx context.Context, id string) error
+	// DoneOutbox removes an item after it was delivered. A next kind that is not
+	// empty puts the same outcome on its way there, in the same transaction.
+	DoneOutbox(ctx context.Context, id string, next OutboxKind) error
 	// RetryOutbox keeps an item for another try at the given time.
 	RetryOutbox(ctx context.Context, id, cause string, at time.Time) error
 	// PendingOutbox counts the items.

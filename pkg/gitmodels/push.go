@@ -7,13 +7,20 @@ import "time"
 // repository is registered, the ref governed, and the tip or the reflog shows
 // the commit.
 type Push struct {
-	ID         string    `json:"id"`         // time-ordered, unique
-	Repository string    `json:"repository"` // absolute path of the git directory
-	Updates    []Update  `json:"updates"`    // governed refs only, in the order of the push
+	ID         string    `json:"id"`             // time-ordered, unique
+	Repository string    `json:"repository"`     // absolute path of the git directory
+	Updates    []Update  `json:"updates"`        // governed refs only, in the order of the push
+	Acts       []Act     `json:"acts,omitempty"` // what control refs asked while no runner answered
 	Options    []string  `json:"options,omitempty"`
 	Pusher     Pusher    `json:"pusher"`
 	Protocol   string    `json:"protocol,omitempty"` // ssh, http, path, or empty when unknown
 	At         time.Time `json:"at"`
+}
+
+// Act is one request of a control ref about a commit: cancel or rerun.
+type Act struct {
+	Control Control  `json:"control"`
+	Commit  CommitID `json:"commit"`
 }
 
 // Pusher is who pushed, as far as the transport tells.
@@ -40,6 +47,20 @@ const (
 	SourceSeen      Source = "seen"      // was there when the repository was registered: never runs by itself
 	SourceManual    Source = "manual"    // rerun
 )
+
+// Receipt is what the runner knows of one accepted update at the moment of the
+// ring, before it takes the push up: for the words to the pusher alone.
+type Receipt struct {
+	Ref        RefName       `json:"ref"`
+	Commit     CommitID      `json:"commit"`
+	Repository string        `json:"repository"`     // its name on this host
+	Base       CommitID      `json:"base,omitempty"` // what a path filter compares with; empty: the update runs
+	Own        *Listing      `json:"own,omitempty"`  // the commit's own run, if it has one already
+	Last       *Listing      `json:"last,omitempty"` // the run last pushed to this ref before, with its overrides
+	Ahead      int           `json:"ahead"`          // live runs that start before this one or run now
+	Usual      time.Duration `json:"usual"`          // median of the last runs here that succeeded; 0 when there is none
+	Store      string        `json:"store"`          // the default store's URI prefix for this repository
+}
 
 // PushRecord is one accepted update with the decision on it, as the ledger
 // keeps it.

@@ -73,6 +73,7 @@ type Run struct {
 	Waiting         string // while queued or submitted: what it waits for, or empty
 	Cause           string // terminal: why, in words; never empty
 	Attempt         int    // number of the current attempt, from 1
+	Priority        int    // MinPriority to MaxPriority
 	CancelRequested bool
 	CancelBy        string
 	CreatedAt       time.Time

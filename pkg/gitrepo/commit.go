@@ -13,11 +13,15 @@ import (
 
 // Commit reads one commit, as it was made: replace refs and grafts do not count.
 func (r *Repo) Commit(ctx context.Context, id gitmodels.CommitID) (gitmodels.CommitInfo, error) {
+	objs := r.objects(ctx)
+	defer objs.close()
+	return r.commit(objs, id)
+}
+
+func (r *Repo) commit(objs *objects, id gitmodels.CommitID) (gitmodels.CommitInfo, error) {
 	if err := r.checkID(id); err != nil {
 		return gitmodels.CommitInfo{}, err
 	}
-	objs := r.objects(ctx)
-	defer objs.close()
 	obj, err := objs.want(string(id), "commit", maxCommit)
 	if err != nil {
 		return gitmodels.CommitInfo{}, err

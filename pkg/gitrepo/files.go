@@ -15,6 +15,12 @@ import (
 // Invalid, as is a tree that git would not have made. Data is read only of
 // files up to gitmodels.MaxPipelineFile bytes.
 func (r *Repo) Files(ctx context.Context, commit gitmodels.CommitID, paths []string) (map[string]gitmodels.TreeFile, error) {
+	objs := r.objects(ctx)
+	defer objs.close()
+	return r.files(objs, commit, paths)
+}
+
+func (r *Repo) files(objs *objects, commit gitmodels.CommitID, paths []string) (map[string]gitmodels.TreeFile, error) {
 	if err := r.checkID(commit); err != nil {
 		return nil, err
 	}
@@ -24,8 +30,6 @@ func (r *Repo) Files(ctx context.Context, commit gitmodels.CommitID, paths []str
 		}
 	}
 	found := make(map[string]gitmodels.TreeFile, len(paths))
-	objs := r.objects(ctx)
-	defer objs.close()
 	for _, p := range paths {
 		if _, ok := found[p]; ok {
 			continue

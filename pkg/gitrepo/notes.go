@@ -68,6 +68,10 @@ func (r *Repo) ReadNote(ctx context.Context, notesRef gitmodels.RefName, commit 
 func (r *Repo) note(ctx context.Context, tip, commit gitmodels.CommitID) (string, bool, error) {
 	objs := r.objects(ctx)
 	defer objs.close()
+	return r.noteIn(objs, tip, commit)
+}
+
+func (r *Repo) noteIn(objs *objects, tip, commit gitmodels.CommitID) (string, bool, error) {
 	entries, err := objs.tree(string(tip) + "^{tree}")
 	rest := string(commit)
 	for err == nil {

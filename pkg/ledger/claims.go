@@ -31,7 +31,8 @@ const (
 // Claim implements gitmodels.Ledger. Runs are given out in the order they were
 // queued. A run whose lease has run out is taken from its owner for good: the
 // owner's next write fails, so that places are counted exactly.
-func (l *Ledger) Claim(ctx context.Context, owner string, lease time.Duration, maxRuns int) (*gitmodels.Claim, error) {
+func (l *Ledger) Claim(ctx context.Context, owner string, lease time.Duration, maxRuns int,
+	admit func(gitmodels.Candidate, []gitmodels.Candidate) bool) (*gitmodels.Claim, error) {
 	if owner == "" || lease <= 0 {
 		return nil, fmt.Errorf("claiming a run: owner %q and lease %s: both are needed", owner, lease)
 	}
@@ -46,7 +47,7 @@ func (l *Ledger) Claim(ctx context.Context, owner string, lease time.Duration, m
 	}
 	var claim *gitmodels.Claim
 	err = l.write(ctx, "claiming a run", func(tx *sql.Tx) error {
-		claim, err = l.claim(ctx, tx, owner, lease, maxRuns)
+		claim, err = l.claim(ctx, tx, owner, lease, maxRuns, admit)
 		return err
 	})
 	if err != nil {
@@ -56,7 +57,8 @@ func (l *Ledger) Claim(ctx context.Context, owner string, lease time.Duration, m
 }
 
 // claim looks again under the lock of all claims and leases what it finds.
-func (l *Ledger) claim(ctx context.Context, tx *sql.Tx, owner string, lease time.Duration, maxRuns int) (*gitmodels.Claim, error) {
+func (l *Ledger) claim(ctx context.Context, tx *sql.Tx, owner string, lease time.Duration, maxRuns int,
+	admit func(gitmodels.Candidate, []gitmodels.Candidate) bool) (*gitmodels.Claim, error) {
 	if _, err := next(ctx, tx, "claims"); err != nil {
 		return nil, err
 	}
@@ -81,6 +83,14 @@ func (l *Ledger) claim(ctx context.Context, tx *sql.Tx, owner string, lease time
 	}
 	c.Owner, c.Epoch = owner, epoch
 	return c, nil
+}
+
+// Wait implements gitmodels.Ledger.
+func (l *Ledger) Wait(ctx context.Context, runID, waiting string) error {
+	return l.write(ctx, "setting what a run waits for", func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE runs SET waiting = $1 WHERE id = $2 AND state = $3 AND waiting <> $1", waiting, runID, gitmodels.Queued)
+		return err
+	})
 }
 
 // pick is the id of the run to give out, or "".

@@ -51,7 +51,7 @@ func TestClaimOrderAndLimit(t *testing.T) {
 		owner string
 		lease time.Duration
 	}{{"", time.Minute}, {"w", 0}} {
-		if _, err := b.Claim(t.Context(), bad.owner, bad.lease, 1); err == nil {
+		if _, err := b.Claim(t.Context(), bad.owner, bad.lease, 1, nil); err == nil {
 			t.Errorf("owner %q with a lease of %s may claim", bad.owner, bad.lease)
 		}
 	}

@@ -89,7 +89,7 @@ func session(ctx context.Context, home string) error {
 // sessionWork does what there is to do: runs, then outcomes.
 func sessionWork(ctx context.Context, l gitmodels.Ledger, home, owner string) error {
 	for {
-		c, err := l.Claim(ctx, owner, time.Hour, 1)
+		c, err := l.Claim(ctx, owner, time.Hour, 1, nil)
 		if err != nil {
 			return err
 		}
@@ -195,7 +195,7 @@ func sessionPublish(ctx context.Context, l gitmodels.Ledger, home string) error 
 		if err := l.Event(ctx, "", "published", item.Outcome.Run); err != nil {
 			return err
 		}
-		if err := l.DoneOutbox(ctx, item.ID); err != nil {
+		if err := l.DoneOutbox(ctx, item.ID, ""); err != nil {
 			return err
 		}
 	}
@@ -355,7 +355,7 @@ func TestCrashingAnnounces(t *testing.T) {
 	l.Register(ctx, "/srv/git/cats.git", "cats", nil)
 	l.Unregister(ctx, "/srv/git/cats.git")
 	l.RecordPush(ctx, gitmodels.NewPush{})
-	l.Claim(ctx, "w", time.Minute, 1)
+	l.Claim(ctx, "w", time.Minute, 1, nil)
 	l.Rescue(ctx, func(string) bool { return true })
 	l.Heartbeat(ctx, c, time.Minute)
 	l.BeginStage(ctx, c, gitmodels.StageBuild, gitmodels.Building, "")
@@ -368,7 +368,7 @@ func TestCrashingAnnounces(t *testing.T) {
 	l.Finish(ctx, c, gitmodels.Outcome{})
 	l.Cancel(ctx, "none", "eve")
 	l.Rerun(ctx, b.repo.ID, commit("aa"), "ann", 7)
-	l.DoneOutbox(ctx, "none")
+	l.DoneOutbox(ctx, "none", "")
 	l.RetryOutbox(ctx, "none", "late", time.Time{})
 	l.Event(ctx, "", "kind", "text")
 	// Reads are not.

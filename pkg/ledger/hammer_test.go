@@ -78,7 +78,7 @@ func hammerWorker(ctx context.Context, home string) error {
 		if _, err := l.Rescue(ctx, func(o string) bool { return o == owner || locked(filepath.Join(home, o)) }); err != nil {
 			return fmt.Errorf("rescue: %w", err)
 		}
-		c, err := l.Claim(ctx, owner, time.Hour, hammerPlaces)
+		c, err := l.Claim(ctx, owner, time.Hour, hammerPlaces, nil)
 		if err != nil {
 			return fmt.Errorf("claim: %w", err)
 		}

@@ -138,7 +138,7 @@ func (b *bench) claim(owner string) *gitmodels.Claim {
 
 func (b *bench) claimOf(owner string, maxRuns int) *gitmodels.Claim {
 	b.t.Helper()
-	c, err := b.Claim(b.t.Context(), owner, time.Minute, maxRuns)
+	c, err := b.Claim(b.t.Context(), owner, time.Minute, maxRuns, nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -319,3 +319,13 @@ func addDetails(ctx context.Context, tx *sql.Tx, r *row) error {
 	r.Subject, r.Command, r.Overrides, r.Warnings, r.Log = o.Subject, o.Command, o.Overrides, o.Warnings, o.Log
 	return nil
 }
+
+// Receipt implements gitmodels.Ledger.
+func (l *Ledger) Receipt(ctx context.Context, repositoryID string, u gitmodels.Update) (gitmodels.Receipt, error) {
+	r := gitmodels.Receipt{Ref: u.Ref, Commit: u.New}
+	err := l.read(ctx, "making a receipt", func(tx *sql.Tx) (err error) {
+		r.Base, _, err = baseOf(ctx, tx, repositoryID, u.Ref)
+		return err
+	})
+	return r, err
+}

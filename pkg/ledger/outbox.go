@@ -63,7 +63,7 @@ func (l *Ledger) NextOutbox(ctx context.Context) (*gitmodels.OutboxItem, error) 
 
 // DoneOutbox implements gitmodels.Ledger, and ends the stage publish. An item
 // that is gone already is no error.
-func (l *Ledger) DoneOutbox(ctx context.Context, id string) error {
+func (l *Ledger) DoneOutbox(ctx context.Context, id string, next gitmodels.OutboxKind) error {
 	return l.write(ctx, "taking from the outbox", func(tx *sql.Tx) error {
 		item, ok, err := scanMaybe(tx.QueryRowContext(ctx, "DELETE FROM outbox WHERE id = $1 RETURNING run_id, attempt", id), scanItemKey)
 		if !ok || err != nil {

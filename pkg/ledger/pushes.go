@@ -40,35 +40,65 @@ func (l *Ledger) RecordPush(ctx context.Context, p gitmodels.NewPush) (gitmodels
 		return gitmodels.PushRecord{}, err
 	}
 	var done record
-	err := l.write(ctx, "recording a push", func(tx *sql.Tx) error {
-		if err := mustServe(ctx, tx, p.RepositoryID); err != nil {
-			return err
-		}
-		again, ok, err := scanMaybe(tx.QueryRowContext(ctx, entryQuery, p.RepositoryID, p.ID, p.Ref), scanRecord)
-		if err != nil {
-			return err
-		}
-		if ok && again.New != p.New {
-			return invalid("push %s of %s is recorded with commit %s, not %s",
-				gitmodels.Printable(p.ID, 80), gitmodels.Printable(string(p.Ref), 80), again.New, p.New)
-		}
-		if ok {
-			done = again
-			return nil
-		}
-		var prior record
-		if p.Source == gitmodels.SourceHook {
-			prior, _, err = openRecord(ctx, tx, p)
-		} else if p.Source != gitmodels.SourceManual {
-			done, ok, err = recordOf(ctx, tx, p.RepositoryID, gitmodels.Tip{Ref: p.Ref, Commit: p.New})
-		}
-		if ok || err != nil {
-			return err
-		}
-		done, err = l.decide(ctx, tx, p, prior)
+	err := l.write(ctx, "recording a push", func(tx *sql.Tx) (err error) {
+		done, err = l.recordPush(ctx, tx, p)
 		return err
 	})
 	return done.PushRecord, err
+}
+
+// Batch implements gitmodels.Ledger.
+func (l *Ledger) Batch(ctx context.Context, fn func(gitmodels.PushRecorder) error) error {
+	return l.write(ctx, "recording pushes", func(tx *sql.Tx) error { return fn(&batch{l, tx}) })
+}
+
+// batch records pushes within one transaction.
+type batch struct {
+	l  *Ledger
+	tx *sql.Tx
+}
+
+// RecordPush implements gitmodels.PushRecorder.
+func (b *batch) RecordPush(ctx context.Context, p gitmodels.NewPush) (gitmodels.PushRecord, error) {
+	if err := validPush(p); err != nil {
+		return gitmodels.PushRecord{}, err
+	}
+	done, err := b.l.recordPush(ctx, b.tx, p)
+	return done.PushRecord, b.l.explain("recording a push", err)
+}
+
+// Base implements gitmodels.PushRecorder.
+func (b *batch) Base(ctx context.Context, repositoryID string, ref gitmodels.RefName) (gitmodels.CommitID, bool, error) {
+	base, ok, err := baseOf(ctx, b.tx, repositoryID, ref)
+	return base, ok, b.l.explain("looking for the base", err)
+}
+
+// recordPush is RecordPush within a transaction.
+func (l *Ledger) recordPush(ctx context.Context, tx *sql.Tx, p gitmodels.NewPush) (record, error) {
+	if err := mustServe(ctx, tx, p.RepositoryID); err != nil {
+		return record{}, err
+	}
+	again, ok, err := scanMaybe(tx.QueryRowContext(ctx, entryQuery, p.RepositoryID, p.ID, p.Ref), scanRecord)
+	if err != nil {
+		return record{}, err
+	}
+	if ok && again.New != p.New {
+		return record{}, invalid("push %s of %s is recorded with commit %s, not %s",
+			gitmodels.Printable(p.ID, 80), gitmodels.Printable(string(p.Ref), 80), again.New, p.New)
+	}
+	if ok {
+		return again, nil
+	}
+	var prior record
+	if p.Source == gitmodels.SourceHook {
+		prior, _, err = openRecord(ctx, tx, p)
+	} else if p.Source != gitmodels.SourceManual {
+		again, ok, err = recordOf(ctx, tx, p.RepositoryID, gitmodels.Tip{Ref: p.Ref, Commit: p.New})
+	}
+	if ok || err != nil {
+		return again, err
+	}
+	return l.decide(ctx, tx, p, prior)
 }
 
 // validPush refuses what no accepted update can be.
@@ -276,12 +306,16 @@ func (l *Ledger) Known(ctx context.Context, repositoryID string) (tips []gitmode
 // that was run again last; a run that is being cancelled is no base.
 func (l *Ledger) Base(ctx context.Context, repositoryID string, ref gitmodels.RefName) (base gitmodels.CommitID, ok bool, err error) {
 	err = l.read(ctx, "looking for the base", func(tx *sql.Tx) error {
-		base, ok, err = scanMaybe(tx.QueryRowContext(ctx, baseQuery,
-			repositoryID, ref, gitmodels.SourceManual, gitmodels.Failed, gitmodels.Cancelled, gitmodels.Cancelling),
-			scanOne[gitmodels.CommitID])
+		base, ok, err = baseOf(ctx, tx, repositoryID, ref)
 		return err
 	})
 	return base, ok, err
+}
+
+func baseOf(ctx context.Context, tx *sql.Tx, repositoryID string, ref gitmodels.RefName) (gitmodels.CommitID, bool, error) {
+	return scanMaybe(tx.QueryRowContext(ctx, baseQuery,
+		repositoryID, ref, gitmodels.SourceManual, gitmodels.Failed, gitmodels.Cancelled, gitmodels.Cancelling),
+		scanOne[gitmodels.CommitID])
 }
 
 const baseQuery = `

@@ -348,7 +348,7 @@ func TestOutbox(t *testing.T) {
 		t.Errorf("second: %+v", itemY)
 	}
 	for range 2 {
-		b.must(b.DoneOutbox(ctx, itemY.ID))
+		b.must(b.DoneOutbox(ctx, itemY.ID, ""))
 	}
 	wantKind(t, b.RetryOutbox(ctx, itemY.ID, "late", b.clock()), gitmodels.NotFound)
 	if item, err := b.NextOutbox(ctx); item != nil || err != nil {
@@ -363,7 +363,7 @@ func TestOutbox(t *testing.T) {
 		if item.RunID != cx.Run.ID || item.Attempt != want.attempt || item.Tries != want.tries {
 			t.Errorf("item %d: %+v, want %+v", n, item, want)
 		}
-		b.must(b.DoneOutbox(ctx, item.ID))
+		b.must(b.DoneOutbox(ctx, item.ID, ""))
 	}
 	if n, err := b.PendingOutbox(ctx); n != 0 || err != nil {
 		t.Errorf("%d pending at the end, %v", n, err)

@@ -28,7 +28,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path"
 	"slices"
@@ -47,7 +46,7 @@ const (
 	MaxEntries = 20000     // directory entries looked at
 	MaxFolders = 8         // depth of folders
 	MaxSeries  = 1000      // names
-	MaxPoints  = 2000      // points of a series that are kept, see downsample
+	MaxPoints  = 2000      // points of a series that are kept, see gitmodels.Downsample
 	MaxName    = 200       // bytes of a name, prefix included
 	maxHeld    = 3 << 20   // points in memory before series are thinned while reading
 	maxWarned  = 20        // warnings of one run
@@ -358,7 +357,7 @@ func (r *reader) get(p, name string) *series {
 func (r *reader) thin() {
 	r.held = 0
 	for _, s := range r.series {
-		s.points = slices.Clone(downsample(ordered(s.points), MaxPoints))
+		s.points = slices.Clone(gitmodels.Downsample(ordered(s.points), MaxPoints))
 		r.held += len(s.points)
 	}
 }
@@ -368,12 +367,12 @@ func (r *reader) result() []gitmodels.Metric {
 	var all []gitmodels.Metric
 	for name, s := range r.series {
 		points := ordered(s.points)
-		m := gitmodels.Metric{Name: name, Points: downsample(points, MaxPoints)}
+		m := gitmodels.Metric{Name: name, Points: gitmodels.Downsample(points, MaxPoints)}
 		switch {
 		case s.final != nil:
 			m.Final = gitmodels.Number(*s.final)
 		case len(points) > 0:
-			m.Final = points[lastFinite(points)].Value
+			m.Final = points[gitmodels.LastFinite(points)].Value
 		}
 		all = append(all, m)
 	}
@@ -394,17 +393,7 @@ func ordered(points []gitmodels.Point) []gitmodels.Point {
 	return kept
 }
 
-// lastFinite is the index of the last finite value, or of the last value.
-func lastFinite(points []gitmodels.Point) int {
-	for i := len(points) - 1; i >= 0; i-- {
-		if finite(float64(points[i].Value)) {
-			return i
-		}
-	}
-	return len(points) - 1
-}
-
-func finite(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }
+func finite(f float64) bool { return gitmodels.Number(f).Finite() }
 
 // show makes a path of the job fit for a warning.
 func show(p string) string { return gitmodels.Printable(p, 80) }

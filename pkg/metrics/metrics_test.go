@@ -253,11 +253,11 @@ func TestDownsample(t *testing.T) {
 		"first is finite": func() { points[0].Value = 1 },
 	} {
 		change()
-		got := downsample(points, 50)
+		got := gitmodels.Downsample(points, 50)
 		if len(got) > 50 || len(got) < 48 {
 			t.Errorf("%s: %d points", name, len(got))
 		}
-		want := points[lastFinite(points)]
+		want := points[gitmodels.LastFinite(points)]
 		if !slices.ContainsFunc(got, func(p gitmodels.Point) bool { return p.Step == want.Step }) {
 			t.Errorf("%s: the last finite point %v is lost", name, want)
 		}

@@ -49,5 +49,6 @@ type Plan struct {
 	GPUs        int               // 0: none
 	Env         map[string]string // of the job file; never one of our own names
 	Files       []string          // pipeline files that were there and read, sorted
+	Best        *gitmodels.Best   // results.best; nil: none
 	Warnings    []Fault           // what is accepted, but probably not meant
 }

@@ -47,14 +47,26 @@ type Policy struct {
 	Abbrev   int               // digits of a short name, 7 to 40; 0: the full id
 	NotesRef gitmodels.RefName // where outcomes are noted
 	Cancel   string            // who may cancel: anyone, owner
+	Tags     string            // which outcomes become tags: succeeded, all, best, none
+	Notify   string            // absolute path of a program that gets each outcome as JSON on its input; empty: none
 
 	LimitRuns    int           // runs at once, at least 1
 	TimeoutRun   time.Duration // longest run; 0: what the job file says, else DefaultRuntime
 	TimeoutQueue time.Duration // longest wait for a start; 0: no limit
+	Limits       []Limit       // further bounds on runs at once, by engine or by ref pattern
 	RetryLost    int           // how often a lost job is tried again
 
 	allowStores []string
 	settings    []Setting
+}
+
+// Limit bounds how many runs may be under way at once in this repository:
+// models.limit.<engine>.runs those of an engine, models.limit.<ref pattern>.runs
+// those of the refs that it matches.
+type Limit struct {
+	Engine  string // empty: Pattern
+	Pattern string // as RefName.Matches reads it; empty: Engine
+	Runs    int    // at least 1
 }
 
 // DefaultRuntime bounds a run where neither the job file nor models.timeout.run

@@ -68,7 +68,7 @@ func (r *Runner) publishNext(ctx context.Context) (bool, error) {
 		}
 		return true, r.cfg.Ledger.RetryOutbox(ctx, item.ID, err.Error(), r.cfg.Clock.Now().Add(pause))
 	}
-	if err := r.cfg.Ledger.DoneOutbox(ctx, item.ID); err != nil {
+	if err := r.cfg.Ledger.DoneOutbox(ctx, item.ID, ""); err != nil {
 		return false, err
 	}
 	r.mu.Lock()

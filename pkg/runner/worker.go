@@ -62,7 +62,7 @@ func (r *Runner) claimLoop(ctx context.Context) error {
 	defer all.Wait()
 	for {
 		for ctx.Err() == nil && r.anyLive(ctx) {
-			claim, err := r.cfg.Ledger.Claim(ctx, r.owner, r.cfg.Pace.Lease, r.limit(ctx))
+			claim, err := r.cfg.Ledger.Claim(ctx, r.owner, r.cfg.Pace.Lease, r.limit(ctx), nil)
 			if err != nil && ctx.Err() == nil {
 				r.say.warn("claim", "no run can be claimed", "cause", err.Error())
 			}

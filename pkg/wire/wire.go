@@ -24,7 +24,7 @@ import (
 type Op string
 
 const (
-	Ring   Op = "ring"   // a spool file was written: import now; answered when the ring is noted
+	Ring   Op = "ring"   // a spool file was written: import now; answered at once, with a Receipt for each of Updates
 	Ping   Op = "ping"   // who serves, which version
 	List   Op = "ls"     // rows, newest first
 	Show   Op = "show"   // one row with details
@@ -37,24 +37,27 @@ const (
 
 // Request is what a caller sends: one line.
 type Request struct {
-	Op         Op     `json:"op"`
-	Repository string `json:"repository,omitempty"` // absolute git directory; empty in ls means all
-	Commit     string `json:"commit,omitempty"`     // an unambiguous prefix
-	Stage      string `json:"stage,omitempty"`      // of logs
-	Follow     bool   `json:"follow,omitempty"`
-	Limit      int    `json:"limit,omitempty"` // of ls: at most so many rows, the newest; 0 means all
+	Op         Op                 `json:"op"`
+	Repository string             `json:"repository,omitempty"` // absolute git directory; empty in ls means all
+	Commit     string             `json:"commit,omitempty"`     // an unambiguous prefix
+	Stage      string             `json:"stage,omitempty"`      // of logs
+	Follow     bool               `json:"follow,omitempty"`
+	Limit      int                `json:"limit,omitempty"`   // of ls: at most so many rows, the newest; 0 means all
+	Updates    []gitmodels.Update `json:"updates,omitempty"` // of ring: what the receipt is wanted for
+	By         string             `json:"by,omitempty"`      // of cancel and rerun: the pusher, where a hook asks on a pusher's behalf; else the caller's account
 }
 
 // Response is one line of the answer.
 type Response struct {
-	Done    bool                `json:"done,omitempty"` // the last line
-	Error   string              `json:"error,omitempty"`
-	Hint    string              `json:"hint,omitempty"`
-	Kind    gitmodels.Kind      `json:"kind,omitempty"`
-	Rows    []gitmodels.Listing `json:"rows,omitempty"`
-	Text    []byte              `json:"text,omitempty"` // a piece of a log
-	Version string              `json:"version,omitempty"`
-	PID     int                 `json:"pid,omitempty"`
+	Done     bool                `json:"done,omitempty"` // the last line
+	Error    string              `json:"error,omitempty"`
+	Hint     string              `json:"hint,omitempty"`
+	Kind     gitmodels.Kind      `json:"kind,omitempty"`
+	Rows     []gitmodels.Listing `json:"rows,omitempty"`
+	Text     []byte              `json:"text,omitempty"` // a piece of a log
+	Receipts []gitmodels.Receipt `json:"receipts,omitempty"`
+	Version  string              `json:"version,omitempty"`
+	PID      int                 `json:"pid,omitempty"`
 }
 
 // MaxLine bounds a request, and a response's line that carries no rows.

@@ -12,7 +12,7 @@ import (
 // Writes are the names of the methods that Crashing stops at: every one that may
 // write. A crash matrix walks them.
 var Writes = []string{
-	"Register", "Unregister", "RecordPush",
+	"Register", "Unregister", "RecordPush", "Batch", "Wait",
 	"Claim", "Rescue", "Heartbeat", "BeginStage", "SetState", "EndStage", "Intend", "Confirm", "Release", "Retry", "Finish",
 	"Cancel", "Rerun", "DoneOutbox", "RetryOutbox", "Event",
 }
@@ -52,9 +52,20 @@ func (c *crashing) RecordPush(ctx context.Context, p gitmodels.NewPush) (gitmode
 	return c.Ledger.RecordPush(ctx, p)
 }
 
-func (c *crashing) Claim(ctx context.Context, owner string, lease time.Duration, maxRuns int) (*gitmodels.Claim, error) {
+func (c *crashing) Batch(ctx context.Context, fn func(gitmodels.PushRecorder) error) error {
+	defer c.around("Batch")()
+	return c.Ledger.Batch(ctx, fn)
+}
+
+func (c *crashing) Wait(ctx context.Context, runID, waiting string) error {
+	defer c.around("Wait")()
+	return c.Ledger.Wait(ctx, runID, waiting)
+}
+
+func (c *crashing) Claim(ctx context.Context, owner string, lease time.Duration, maxRuns int,
+	admit func(gitmodels.Candidate, []gitmodels.Candidate) bool) (*gitmodels.Claim, error) {
 	defer c.around("Claim")()
-	return c.Ledger.Claim(ctx, owner, lease, maxRuns)
+	return c.Ledger.Claim(ctx, owner, lease, maxRuns, admit)
 }
 
 func (c *crashing) Rescue(ctx context.Context, alive func(owner string) bool) (int, error) {
@@ -117,9 +128,9 @@ func (c *crashing) Rerun(ctx context.Context, repositoryID string, commit gitmod
 	return c.Ledger.Rerun(ctx, repositoryID, commit, by, abbrev)
 }
 
-func (c *crashing) DoneOutbox(ctx context.Context, id string) error {
+func (c *crashing) DoneOutbox(ctx context.Context, id string, next gitmodels.OutboxKind) error {
 	defer c.around("DoneOutbox")()
-	return c.Ledger.DoneOutbox(ctx, id)
+	return c.Ledger.DoneOutbox(ctx, id, next)
 }
 
 func (c *crashing) RetryOutbox(ctx context.Context, id, cause string, at time.Time) error {

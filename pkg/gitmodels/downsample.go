@@ -1,22 +1,18 @@
-package metrics
+package gitmodels
 
-import (
-	"math"
+import "math"
 
-	"github.com/git-models/git-models/pkg/gitmodels"
-)
-
-// downsample keeps at most limit points of a series sorted by step, chosen by
+// Downsample keeps at most limit points of a series sorted by step, chosen by
 // largest triangle three buckets (Steinarsson 2013), so that a curve keeps its
 // peaks. The first point, the last and the last finite one always stay. Of a
 // bucket without finite values its first point stays.
-func downsample(points []gitmodels.Point, limit int) []gitmodels.Point {
+func Downsample(points []Point, limit int) []Point {
 	if len(points) <= limit || limit < 4 {
 		return points
 	}
-	kept := make([]gitmodels.Point, 0, limit)
+	kept := make([]Point, 0, limit)
 	kept = append(kept, points[0])
-	last := lastFinite(points)
+	last := LastFinite(points)
 	buckets := limit - 3 // the first, the last and the last finite point stand outside
 	inner := points[1 : len(points)-1]
 	bound := func(i int) int { return i * len(inner) / buckets }
@@ -38,15 +34,15 @@ func downsample(points []gitmodels.Point, limit int) []gitmodels.Point {
 
 // largest is the index of the bucket's point that spans the largest triangle
 // with the point kept before and the mean of the next bucket.
-func largest(before gitmodels.Point, bucket, next []gitmodels.Point) int {
+func largest(before Point, bucket, next []Point) int {
 	ax, ay := float64(before.Step), float64(before.Value)
 	cx, cy := mean(next)
-	if !finite(ay) {
+	if !Number(ay).Finite() {
 		ay = cy
 	}
 	best, bestArea := 0, -1.0
 	for i, b := range bucket {
-		if !finite(float64(b.Value)) {
+		if !b.Value.Finite() {
 			continue
 		}
 		area := math.Abs((ax-cx)*(float64(b.Value)-ay) - (ax-float64(b.Step))*(cy-ay))
@@ -58,10 +54,10 @@ func largest(before gitmodels.Point, bucket, next []gitmodels.Point) int {
 }
 
 // mean is the centre of the finite points, or the first step at height 0.
-func mean(points []gitmodels.Point) (x, y float64) {
+func mean(points []Point) (x, y float64) {
 	n := 0.0
 	for _, p := range points {
-		if finite(float64(p.Value)) {
+		if p.Value.Finite() {
 			n++
 			x += (float64(p.Step) - x) / n
 			y += (float64(p.Value) - y) / n
@@ -71,4 +67,15 @@ func mean(points []gitmodels.Point) (x, y float64) {
 		return float64(points[0].Step), 0
 	}
 	return x, y
+}
+
+// LastFinite is the index of the last finite value of a series that is not
+// empty, or of its last value when none is.
+func LastFinite(points []Point) int {
+	for i := len(points) - 1; i >= 0; i-- {
+		if points[i].Value.Finite() {
+			return i
+		}
+	}
+	return len(points) - 1
 }
