@@ -32,6 +32,8 @@ const (
 	Cancel Op = "cancel" // ask a run to end
 	Rerun  Op = "rerun"  // another attempt
 
+	Receipts Op = "receipts" // the receipts of a ring without the ring: the commits need not be in the repository yet
+
 	Reconcile Op = "reconcile" // compare refs and ledger now; what was found comes as lines of Text
 )
 
@@ -43,7 +45,7 @@ type Request struct {
 	Stage      string             `json:"stage,omitempty"`      // of logs
 	Follow     bool               `json:"follow,omitempty"`
 	Limit      int                `json:"limit,omitempty"`   // of ls: at most so many rows, the newest; 0 means all
-	Updates    []gitmodels.Update `json:"updates,omitempty"` // of ring: what the receipt is wanted for
+	Updates    []gitmodels.Update `json:"updates,omitempty"` // of ring and receipts: what the receipts are wanted for
 	By         string             `json:"by,omitempty"`      // of cancel and rerun: the pusher, where a hook asks on a pusher's behalf; else the caller's account
 }
 
