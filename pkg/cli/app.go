@@ -87,7 +87,6 @@ var later = []struct{ name, instead string }{
 	{"branch", "git branch NAME SHA"},
 	{"restore", "git restore --source SHA --staged --worktree ."},
 	{"schema", "git models lint"},
-	{"doctor", "git models config"},
 	{"layout", "git models new --layout team PATH.git"},
 	{"purge", "git models uninstall REPO"},
 	{"verify", "git models reconcile"},

@@ -46,6 +46,7 @@ func (p *program) serveCommands() []*urfave.Command {
 			Action: p.reconcile,
 		},
 		p.configCommand(),
+		p.doctorCommand(),
 		{
 			Name: "supervise", Hidden: true,
 			Usage:       "watch over one job of the engine process",
