@@ -48,6 +48,7 @@ type Models struct {
 	Evaluate []string // nil: none
 	// Artifacts and Metrics are URI prefixes; empty: the store's.
 	Artifacts, Metrics Field
+	Best               *gitmodels.Best // nil: none
 	// Unsure marks a file whose faults leave open what it says about training.
 	Unsure bool
 }
@@ -125,18 +126,9 @@ func (p *modelsReader) section(pair document.Pair) {
 	}
 	before := len(p.faults)
 	seen := map[string]*document.Node{}
-	for _, entry := range p.mapping(name, pair.Value) {
-		key := entry.Key.Text
-		if !slices.Contains(known, key) {
-			p.fault(entry.Key, suggestKey(name, key, known), "unknown key %s", document.Quote(name+"."+key))
-			continue
-		}
-		if first, twice := seen[key]; twice {
-			p.fault(entry.Key, "keep one of the two", "key %s is already there in line %d", document.Quote(name+"."+key), first.Line)
-			continue
-		}
-		seen[key] = entry.Key
-		p.entry(name+"."+key, entry.Value)
+	for _, entry := range p.known(name, pair.Value, known) {
+		seen[entry.Key.Text] = entry.Key
+		p.entry(name+"."+entry.Key.Text, entry.Value)
 	}
 	if name == "train" && len(p.faults) > before {
 		p.m.Unsure = true
@@ -144,6 +136,27 @@ func (p *modelsReader) section(pair document.Pair) {
 	if name == "on" {
 		p.filter(seen["paths"], seen["paths-ignore"])
 	}
+}
+
+// known are the entries of a mapping whose keys it may hold, each once; the
+// others are faults.
+func (p *modelsReader) known(name string, n *document.Node, keys []string) []document.Pair {
+	var good []document.Pair
+	seen := map[string]int{}
+	for _, entry := range p.mapping(name, n) {
+		key := entry.Key.Text
+		if !slices.Contains(keys, key) {
+			p.fault(entry.Key, suggestKey(name, key, keys), "unknown key %s", document.Quote(name+"."+key))
+			continue
+		}
+		if line, twice := seen[key]; twice {
+			p.fault(entry.Key, "keep one of the two", "key %s is already there in line %d", document.Quote(name+"."+key), line)
+			continue
+		}
+		seen[key] = entry.Key.Line
+		good = append(good, entry)
+	}
+	return good
 }
 
 // suggestSection names the section that was meant, or the one that has such a
@@ -211,8 +224,49 @@ func (p *modelsReader) entry(key string, n *document.Node) {
 	case "results.metrics":
 		p.uriField(key, n, &m.Metrics)
 	case "results.best":
-		p.fault(n, "remove it", "results.best is not in this version of git-models")
+		m.Best = p.best(key, n)
 	}
+}
+
+// maxMetricName is the longest name that a metric file may use, in bytes.
+const maxMetricName = 200
+
+// best reads by which metric the runs of a branch are ranked. Both keys are
+// wanted: a loss that is ranked as an accuracy would crown the worst run.
+func (p *modelsReader) best(key string, n *document.Node) *gitmodels.Best {
+	const example = "{metric: val_accuracy, mode: max}"
+	if p.isNull(n) {
+		return nil
+	}
+	if n.Kind != document.Map {
+		p.fault(n, "write "+example, "%s must be a mapping, and this is %s", key, p.shown(n))
+		return nil
+	}
+	var b gitmodels.Best
+	before := len(p.faults)
+	seen := map[string]bool{}
+	for _, entry := range p.known(key, n, []string{"metric", "mode"}) {
+		name := key + "." + entry.Key.Text
+		if seen[entry.Key.Text] = true; entry.Key.Text == "mode" {
+			b.Mode, _ = p.word(name, entry.Value, "max", "min")
+			continue
+		}
+		s, ok := p.line(name, entry.Value, maxMetricName)
+		if ok && gitmodels.Printable(s, 0) != s {
+			p.fault(entry.Value, "metrics have their names in print, such as val_accuracy", "%s %s holds a character that cannot be seen", name, document.Quote(s))
+		}
+		b.Metric = s
+	}
+	if len(p.faults) > before {
+		return nil
+	}
+	for _, want := range []string{"metric", "mode"} {
+		if !seen[want] {
+			p.fault(n, "write "+example+", or mode: min where less is better", "%s.%s is not given", key, want)
+			return nil
+		}
+	}
+	return &b
 }
 
 func field(s string, n *document.Node) Field {

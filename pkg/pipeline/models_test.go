@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/pipeline"
 )
 
@@ -31,7 +32,7 @@ func TestModelsDefaults(t *testing.T) {
 		Job:    pipeline.Field{Value: "deploy/sagemaker-job-config.yaml"},
 		Params: pipeline.Field{Value: "deploy/train-config.yaml"},
 	}
-	for _, yaml := range []string{"", "# nothing\n", "on:\nbuild:\ntrain:\nevaluate:\nresults:\n", "{}"} {
+	for _, yaml := range []string{"", "# nothing\n", "on:\nbuild:\ntrain:\nevaluate:\nresults:\n", "results:\n  best:\n", "{}"} {
 		got, faults := pipeline.ParseModels([]byte(yaml))
 		if len(faults) > 0 {
 			t.Errorf("%q: %v", yaml, lines(faults))
@@ -68,6 +69,7 @@ evaluate:
 results:
   artifacts: file:///srv/a
   metrics: file:///srv/m
+  best: {metric: eval/f1 (macro), mode: max}
 `))
 	if len(faults) > 0 {
 		t.Fatal(lines(faults))
@@ -87,6 +89,7 @@ results:
 		Evaluate:  []string{"python3", "eval.py"},
 		Artifacts: pipeline.Field{Value: "file:///srv/a", Set: true, Line: 20, Column: 14},
 		Metrics:   pipeline.Field{Value: "file:///srv/m", Set: true, Line: 21, Column: 12},
+		Best:      &gitmodels.Best{Metric: "eval/f1 (macro)", Mode: "max"},
 	}
 	if diff := cmp.Diff(want, got, noFilter); diff != "" {
 		t.Error(diff)
@@ -134,7 +137,17 @@ func TestModelsFaults(t *testing.T) {
 		"not a mapping":            {"- train\n", []string{".models.yaml:1:1: the file must be a mapping, and this is a list; write key: value"}},
 		"a section that is a list": {"train: [a]\n", []string{".models.yaml:1:8: train must be a mapping, and this is a list"}},
 		"broken":                   {"train: {engine: [}\n", []string{".models.yaml:1: not valid YAML: did not find expected node content"}},
-		"a later key":              {"results: {best: {metric: loss, mode: min}}\n", []string{".models.yaml:1:17: results.best is not in this version of git-models; remove it"}},
+		"best, a word":             {"results: {best: loss}\n", []string{`.models.yaml:1:17: results.best must be a mapping, and this is "loss"; write {metric: val_accuracy, mode: max}`}},
+		"best without a mode":      {"results: {best: {metric: loss}}\n", []string{".models.yaml:1:17: results.best.mode is not given; write {metric: val_accuracy, mode: max}, or mode: min where less is better"}},
+		"best without a metric":    {"results: {best: {mode: min}}\n", []string{".models.yaml:1:17: results.best.metric is not given; write {metric: val_accuracy, mode: max}, or mode: min where less is better"}},
+		"best, nothing in it":      {"results: {best: {}}\n", []string{".models.yaml:1:17: results.best.metric is not given; write {metric: val_accuracy, mode: max}, or mode: min where less is better"}},
+		"best, another mode":       {"results: {best: {metric: loss, mode: mim}}\n", []string{`.models.yaml:1:38: results.best.mode "mim" is none of max, min; did you mean min?`}},
+		"best, another key":        {"results: {best: {metrics: loss, mode: min}}\n", []string{`.models.yaml:1:18: unknown key "results.best.metrics"; did you mean results.best.metric?`}},
+		"best, a key twice":        {"results:\n  best:\n    metric: a\n    mode: max\n    metric: b\n", []string{`.models.yaml:5:5: key "metric" is already there in line 3; keep one of the two`}},
+		"best, an empty metric":    {"results: {best: {metric: '', mode: min}}\n", []string{".models.yaml:1:26: results.best.metric is empty"}},
+		"best, a long metric":      {"results: {best: {metric: " + strings.Repeat("a", 201) + ", mode: min}}\n", []string{".models.yaml:1:26: results.best.metric has 201 bytes; at most 200 are allowed"}},
+		"best, an unseen metric":   {"results: {best: {metric: \"a\\u202eb\", mode: min}}\n", []string{`.models.yaml:1:26: results.best.metric "a\u202eb" holds a character that cannot be seen; metrics have their names in print, such as val_accuracy`}},
+		"best, a list as metric":   {"results: {best: {metric: [a], mode: min}}\n", []string{".models.yaml:1:26: results.best.metric must be text, and this is a list"}},
 		"a command as text":        {"train: {command: python3 train.py --x=$HOME}\n", []string{`.models.yaml:1:18: train.command is a list of words, since no shell takes "python3 train.py --x=$HOME" apart; write [python3, train.py, '--x=$HOME']`}},
 		"an empty command":         {"train: {command: []}\nevaluate: {command: ~}\n", []string{".models.yaml:1:18: train.command is empty; write [python3, train.py]", ".models.yaml:2:21: evaluate.command must be a list, and this is a single value; write [python3, train.py]"}},
 		"words that YAML changes": {"train: {command: [x, yes, 1.10, 0x1F, ~, [y], \"a\\nb\"]}\n", []string{
@@ -196,7 +209,7 @@ func TestModelsUnsure(t *testing.T) {
 func FuzzModels(f *testing.F) {
 	for _, seed := range []string{
 		"", "on: {paths: ['src/**', '!a']}\ntrain: {command: [a, 1], engine: process, job: a/b}\nbuild: {args: {A: b}, image: a/b}\n",
-		"on: {paths-ignore: ['[a-z]+']}", "train: {command: x y}", "results: {artifacts: file:///a/../b}", "a: &a [*a]", "{<<: [{on: 1}]}",
+		"on: {paths-ignore: ['[a-z]+']}", "train: {command: x y}", "results: {best: {metric: [a], mode: *b}}", "results: {artifacts: file:///a/../b}", "a: &a [*a]", "{<<: [{on: 1}]}",
 	} {
 		f.Add([]byte(seed))
 	}

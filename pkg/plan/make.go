@@ -69,6 +69,7 @@ func (m *maker) make(ctx context.Context) error {
 	}
 	m.plan.Filter = models.Filter
 	m.plan.Evaluate = models.Evaluate
+	m.plan.Best = models.Best
 	m.buildPaths(models)
 	engine := m.engine(models)
 	job := m.job(models, engine)

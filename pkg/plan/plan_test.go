@@ -86,7 +86,7 @@ func makePlan(t *testing.T, tr *tree, config ...string) (*plan.Plan, error) {
 func TestMake(t *testing.T) {
 	t.Parallel()
 	tr := files(
-		".models.yaml", "train: {command: [python3, src/train.py]}\nevaluate: {command: [python3, src/eval.py]}\n",
+		".models.yaml", "train: {command: [python3, src/train.py]}\nevaluate: {command: [python3, src/eval.py]}\nresults: {best: {metric: loss, mode: min}}\n",
 		"deploy/train-config.yaml", "lr: 1e-3\nmodel: {name: resnet50}\n",
 		"deploy/sagemaker-job-config.yaml", "job: {max_runtime: 3600, memory: 512M, cpus: 2, owner: me}\nenv: {A: b}\n",
 	)
@@ -105,6 +105,7 @@ func TestMake(t *testing.T) {
 		MemoryBytes: 512e6,
 		CPUs:        2,
 		Env:         map[string]string{"A": "b"},
+		Best:        &gitmodels.Best{Metric: "loss", Mode: "min"},
 		Files:       []string{".models.yaml", "deploy/sagemaker-job-config.yaml", "deploy/train-config.yaml"},
 		Warnings:    []plan.Fault{{File: "deploy/sagemaker-job-config.yaml", Line: 1, Column: 49, Message: `unknown key "job.owner" is not read`}},
 	}

@@ -55,10 +55,12 @@ func keysOf(p *Policy) []*key {
 		networkKey(p),
 		storesKey("models.store", &p.Stores, p),
 		storesKey("models.allow.store", &p.allowStores, p),
-		envFileKey(p),
+		pathKey("models.jobEnvFile", &p.JobEnvFile, "it would hand another file of the runner to jobs"),
 		abbrevKey(p),
 		notesKey(p),
 		cancelKey(p),
+		wordKey("models.tags", &p.Tags, "succeeded", "all", "best", "none"),
+		pathKey("models.notify", &p.Notify, "it would have another program started by the runner"),
 		countKey("models.limit.runs", &p.LimitRuns, 1, 1, 1000, "it would let more runs start at once"),
 		countKey("models.retry.lost", &p.RetryLost, 1, 0, 10, "it would have lost jobs tried again more often"),
 		timeKey("models.timeout.run", &p.TimeoutRun, "it would let runs last longer"),
@@ -72,7 +74,7 @@ func keysOf(p *Policy) []*key {
 
 // laterKeys belong to later versions; a name that ends in a dot is a family.
 var laterKeys = []string{
-	"models.builder", "models.registry", "models.ledger", "models.notify", "models.tags",
+	"models.builder", "models.registry", "models.ledger",
 	"models.allow.role", "models.allow.image", "models.allow.region",
 	"models.aws.",
 	"models.limit.builds", "models.limit.gpus", "models.timeout.build",
@@ -228,15 +230,17 @@ func storesKey(name string, field *[]string, p *Policy) *key {
 	}
 }
 
-func envFileKey(p *Policy) *key {
+// pathKey is a file that the runner opens or starts: a repository's own file can
+// only take it away.
+func pathKey(name string, field *string, widens string) *key {
 	return &key{
-		name: "models.jobEnvFile", guarded: true,
+		name: name, guarded: true,
 		check:   func(v string) error { _, err := parsePath(v); return err },
-		set:     func(v string) { p.JobEnvFile, _ = parsePath(v) },
-		clear:   func() { p.JobEnvFile = "" },
-		narrows: func(v string) bool { clean, err := parsePath(v); return v == "" || err == nil && clean == p.JobEnvFile },
-		widens:  "it would hand another file of the runner to jobs",
-		show:    func() string { return p.JobEnvFile },
+		set:     func(v string) { *field, _ = parsePath(v) },
+		clear:   func() { *field = "" },
+		narrows: func(v string) bool { clean, err := parsePath(v); return v == "" || err == nil && clean == *field },
+		widens:  widens,
+		show:    func() string { return *field },
 	}
 }
 

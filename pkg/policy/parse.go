@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -50,7 +51,10 @@ func rank(e gitmodels.ConfigEntry) int {
 // outside models.* are passed over. It always returns a usable policy.
 func Parse(entries []gitmodels.ConfigEntry, view View) (*Policy, []Problem) {
 	p := &Policy{}
-	r := &reader{policy: p, view: view, keys: keysOf(p)}
+	r := &reader{policy: p, view: view, keys: keysOf(p), limits: limitKeys(p, entries)}
+	for _, name := range slices.Sorted(maps.Keys(r.limits)) {
+		r.keys = append(r.keys, r.limits[name])
+	}
 	byKey := map[string][]gitmodels.ConfigEntry{}
 	var unknown []gitmodels.ConfigEntry
 	for _, e := range entries {
@@ -96,10 +100,14 @@ type reader struct {
 	policy   *Policy
 	view     View
 	keys     []*key
+	limits   map[string]*key // those of keys that are limits, by name
 	problems []Problem
 }
 
 func (r *reader) find(gitKey string) *key {
+	if _, ok := limitTarget(gitKey); ok {
+		return r.limits[gitKey] // git prints it as it is named
+	}
 	for _, k := range r.keys {
 		if k.matches(gitKey) {
 			return k
@@ -252,7 +260,12 @@ func (r *reader) unknown(entries []gitmodels.ConfigEntry) {
 	}
 	for _, e := range entries {
 		msg := "unknown key, ignored"
-		if near := suggestKey(e.Key, names); near != "" {
+		if target, ok := limitTarget(e.Key); ok {
+			msg = fmt.Sprintf("ignored: there are %d limits already", maxLimits)
+			if _, err := parseLimitTarget(target); err != nil {
+				msg = "ignored: " + err.Error()
+			}
+		} else if near := suggestKey(e.Key, names); near != "" {
 			msg += "; did you mean " + near + "?"
 		}
 		r.problem(e.Key, e, "%s", msg)

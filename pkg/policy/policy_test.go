@@ -33,7 +33,8 @@ func texts(problems []policy.Problem) []string {
 
 var defaults = policy.Policy{
 	Refs: []string{"refs/heads/models", "refs/heads/models/**"}, Layout: "auto", Source: "warn", Validate: "reject",
-	Abbrev: 7, NotesRef: "refs/notes/models", Cancel: "anyone", LimitRuns: 1, RetryLost: 1,
+	Abbrev: 7, NotesRef: "refs/notes/models", Cancel: "anyone", Tags: "succeeded",
+	LimitRuns: 1, RetryLost: 1,
 }
 
 func TestParse(t *testing.T) {
@@ -176,6 +177,8 @@ func TestProblems(t *testing.T) {
 		"models.engin=process":                   "unknown key, ignored; did you mean models.engine?",
 		"models.allow.network=true":              "unknown key, ignored; did you mean models.cap.network?",
 		"models.Limit.runs=3":                    "unknown key, ignored; did you mean models.limit.runs?",
+		"models.tags=success":                    "want succeeded, all, best or none",
+		"models.notify=notify --all":             "want an absolute path",
 		"models.frobnicate=3":                    "unknown key, ignored",
 	} {
 		got, problems := policy.Parse(entries("global "+line), policy.Runner)
@@ -193,6 +196,7 @@ func TestSettings(t *testing.T) {
 	p, _ := policy.Parse(entries(
 		"system models.refs=refs/heads/a", "global models.refs=refs/heads/b", "global models.registry=reg.example", "global models.aws.role=r",
 		"global models.aws.refs/heads/x.role=r2", "global models.frob=1", "local models.autostart=true", "global models.timeout.run=2h",
+		"local models.limit.refs/heads/Models/**.runs=3", "local models.limit.process.runs=many",
 	), policy.Runner.At("/h"))
 	got := map[string]policy.Setting{}
 	for _, s := range p.Settings() {
@@ -209,6 +213,9 @@ func TestSettings(t *testing.T) {
 		{Key: "models.timeout.run", Value: "2h", Origin: "global file:/c"},
 		{Key: "models.store", Value: "file:///h/store", Origin: "default"},
 		{Key: "models.allowProcess", Value: "false", Origin: "default"},
+		{Key: "models.tags", Value: "succeeded", Origin: "default"},
+		{Key: "models.limit.refs/heads/Models/**.runs", Value: "3", Origin: "local file:/c"},
+		{Key: "models.limit.process.runs", Value: "none", Origin: "default"},
 	} {
 		if diff := cmp.Diff(want, got[want.Key]); diff != "" {
 			t.Error(diff)
