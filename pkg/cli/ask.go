@@ -208,7 +208,7 @@ func noteRow(n publish.Parsed, repository string) gitmodels.Listing {
 		Refs: []gitmodels.RefName{}, Decision: gitmodels.DecisionRun,
 		State: absent(n.State), Cause: absent(n.Cause), Attempt: absent(n.Attempt),
 		Engine: absent(n.Engine), Job: absent(n.Job), Artifacts: absent(n.Artifacts), Metrics: absent(n.Metrics),
-		Name: n.Name, Log: n.Log,
+		Name: n.Name, Log: n.Log, RankedBy: n.Best,
 	}
 	// A name that is not the beginning of the commit it names says nothing.
 	if n.Run == "" || !strings.HasPrefix(string(n.Commit), n.Run) {

@@ -149,17 +149,20 @@ type cell struct {
 func plain(s string) cell { return cell{text: s} }
 
 // table aligns rows in columns. The column flex gives way where the terminal is
-// too narrow, but not below minFlex; the last column is not padded.
+// too narrow, but not below minFlex, and those of more with it, always the widest
+// of them; the last column is not padded.
 type table struct {
 	head   []string
 	rows   [][]cell
 	flex   int
+	more   []int
 	sparse bool // columns without any text are left out
 }
 
 // dense is the table without its empty columns.
 func (tb table) dense() table {
 	out := table{rows: make([][]cell, len(tb.rows))}
+	place := make([]int, len(tb.head))
 	for i, head := range tb.head {
 		empty := true
 		for _, row := range tb.rows {
@@ -168,12 +171,18 @@ func (tb table) dense() table {
 		if empty {
 			continue
 		}
+		place[i] = len(out.head)
 		if i <= tb.flex {
 			out.flex = len(out.head)
 		}
 		out.head = append(out.head, head)
 		for j, row := range tb.rows {
 			out.rows[j] = append(out.rows[j], row[i])
+		}
+	}
+	for _, i := range tb.more {
+		if place[i] > 0 || i == 0 {
+			out.more = append(out.more, place[i])
 		}
 	}
 	return out
@@ -196,8 +205,17 @@ func (t *terminal) table(tb table) {
 	for _, w := range widths {
 		total += w
 	}
-	if over := total - t.columns; over > 0 {
-		widths[tb.flex] = max(min(widths[tb.flex], minFlex), widths[tb.flex]-over)
+	for ; total > t.columns; total-- {
+		widest := tb.flex
+		for _, i := range tb.more {
+			if widths[i] > widths[widest] {
+				widest = i
+			}
+		}
+		if widths[widest] <= minFlex {
+			break
+		}
+		widths[widest]--
 	}
 	line := func(row []cell) {
 		var b strings.Builder

@@ -159,6 +159,11 @@ type Listing struct {
 	Started    *time.Time        `json:"started"`
 	Finished   *time.Time        `json:"finished"`
 	Priority   int               `json:"priority,omitempty"`
+	// Best says that the branch best/<branch> is at this commit. Who asks for rows
+	// looks it up in the refs: the ledger does not know.
+	Best bool `json:"best,omitempty"`
+	// RankedBy is results.best of the commit, where the source of the row tells it.
+	RankedBy *Best `json:"ranked_by,omitempty"`
 	// Details, in `show` alone.
 	Ahead     *int         `json:"ahead,omitempty"` // of a queued run: how many start before it, as it looks now
 	Subject   string       `json:"subject,omitempty"`
