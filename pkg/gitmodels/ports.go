@@ -277,8 +277,9 @@ type Ledger interface {
 	// Live counts the runs that are not terminal.
 	Live(ctx context.Context) (int, error)
 
-	// NextOutbox returns an item that is due, or nil.
-	NextOutbox(ctx context.Context) (*OutboxItem, error)
+	// NextOutbox returns an item of one of the kinds that is due, or nil; without
+	// kinds, of any: a note never waits behind a notification.
+	NextOutbox(ctx context.Context, kinds ...OutboxKind) (*OutboxItem, error)
 	// DoneOutbox removes an item after it was delivered. A next kind that is not
 	// empty puts the same outcome on its way there, in the same transaction.
 	DoneOutbox(ctx context.Context, id string, next OutboxKind) error

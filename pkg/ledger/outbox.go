@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"time"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
@@ -36,7 +37,10 @@ func (l *Ledger) fillOutbox(ctx context.Context, tx *sql.Tx, c *gitmodels.Claim)
 }
 
 // NextOutbox implements gitmodels.Ledger. It does not take the item away.
-func (l *Ledger) NextOutbox(ctx context.Context) (*gitmodels.OutboxItem, error) {
+func (l *Ledger) NextOutbox(ctx context.Context, kinds ...gitmodels.OutboxKind) (*gitmodels.OutboxItem, error) {
+	if len(kinds) > 0 && !slices.Contains(kinds, gitmodels.OutboxGit) {
+		return nil, nil // every item is on its way into git
+	}
 	var found *gitmodels.OutboxItem
 	err := l.read(ctx, "looking into the outbox", func(tx *sql.Tx) error {
 		var repositoryID string
@@ -45,6 +49,7 @@ func (l *Ledger) NextOutbox(ctx context.Context) (*gitmodels.OutboxItem, error) 
 			if err := s.Scan(&o.ID, &o.RunID, &o.Attempt, &o.Tries, &outcome, &repositoryID); err != nil {
 				return o, err
 			}
+			o.Kind = gitmodels.OutboxGit
 			err = decode("outcome", outcome, &o.Outcome)
 			return o, err
 		})
