@@ -18,9 +18,9 @@ func (p *program) actCommands() []*urfave.Command {
 			UsageText: "SHA",
 			Description: "Asks a run that is queued or under way to end. Its engine is asked politely first; the run " +
 				"is cancelled once the engine confirms, and its note says by whom. A run that has ended is left as it " +
-				"is. Works on the server.",
+				"is.\n\n" + byPush("cancel"),
 			Action: func(c *urfave.Context) error {
-				return p.act(c, wire.Cancel, (*runner.Service).Cancel)
+				return p.act(c, gitmodels.ControlCancel, wire.Cancel, (*runner.Service).Cancel)
 			},
 		},
 		{
@@ -28,17 +28,24 @@ func (p *program) actCommands() []*urfave.Command {
 			Usage:     "run a commit again",
 			UsageText: "SHA",
 			Description: "Queues another attempt of a run that has ended, or the first of a commit that was skipped. " +
-				"The attempt gets a name of its own: 5a32b0f-r2 after 5a32b0f. Works on the server.",
+				"The attempt gets a name of its own: 5a32b0f-r2 after 5a32b0f.\n\n" + byPush("rerun"),
 			Action: func(c *urfave.Context) error {
-				return p.act(c, wire.Rerun, (*runner.Service).Rerun)
+				return p.act(c, gitmodels.ControlRerun, wire.Rerun, (*runner.Service).Rerun)
 			},
 		},
 	}
 }
 
-// act asks for something to be done to the run of one commit: the runner, or,
-// when none answers, the ledger on behalf of its owner.
-func (p *program) act(c *urfave.Context, op wire.Op,
+// byPush says how a clone asks for word.
+func byPush(word string) string {
+	return "On the server it asks the runner. In a clone it is `git push origin <commit>:refs/run/" + word + "`, by your own " +
+		"right to push, and prints what the server answers."
+}
+
+// act asks for something to be done to the run of one commit: in a clone the
+// server, there the runner, or, when none answers, the ledger on behalf of its
+// owner.
+func (p *program) act(c *urfave.Context, control gitmodels.Control, op wire.Op,
 	direct func(svc *runner.Service, ctx context.Context, repository, commit, by string) (gitmodels.Listing, error)) error {
 	got, err := words(c, 1, 1, "the commit")
 	if err != nil {
@@ -48,8 +55,15 @@ func (p *program) act(c *urfave.Context, op wire.Op,
 	if err != nil {
 		return err
 	}
-	if err := p.onServer(c.Context, s, c.Command.Name, got[0]); err != nil {
-		return err
+	switch {
+	case s.repo == nil:
+		return p.needRepository(c.Command.Name + " " + shown(got[0]))
+	case !s.server:
+		commit, err := p.commitInClone(c.Context, s, got[0])
+		if err != nil {
+			return err
+		}
+		return p.control(c.Context, s, control, commit)
 	}
 	var row gitmodels.Listing
 	alone := false
