@@ -9,6 +9,12 @@ type Ref struct {
 	Symref RefName  // what a symbolic ref names; empty for others
 }
 
+// Note is what a notes ref holds for a commit.
+type Note struct {
+	Commit CommitID
+	Text   string
+}
+
 // ReflogEntry is one move of a ref. Who is the server's account, not the
 // pusher.
 type ReflogEntry struct {

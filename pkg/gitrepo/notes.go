@@ -14,10 +14,7 @@ import (
 const MaxNote = 64 << 10
 
 // Note is what a notes ref holds for a commit.
-type Note struct {
-	Commit gitmodels.CommitID
-	Text   string
-}
+type Note = gitmodels.Note
 
 // WriteNote makes text the note of commit, in place of another, as a commit on
 // top of the notes ref. Nothing is written when it is so already. The ref is
@@ -120,7 +117,7 @@ func (o *objects) notes(notes []Note, tree, prefix string, idLength int) ([]Note
 			if err != nil {
 				return nil, err
 			}
-			notes = append(notes, Note{gitmodels.CommitID(name), text})
+			notes = append(notes, Note{Commit: gitmodels.CommitID(name), Text: text})
 		}
 	}
 	return notes, nil

@@ -56,7 +56,7 @@ func TestNotes(t *testing.T) {
 			t.Errorf("notes have %s commits", n)
 		}
 		notes := must(r.Notes(ctx, notesRef))(t)
-		want := []Note{{a, "failed\n"}, {b, odd}}
+		want := []Note{{Commit: a, Text: "failed\n"}, {Commit: b, Text: odd}}
 		slices.SortFunc(want, func(x, y Note) int { return strings.Compare(string(x.Commit), string(y.Commit)) })
 		if !slices.Equal(notes, want) {
 			t.Errorf("Notes = %q", notes)
