@@ -20,6 +20,8 @@ type intake struct {
 
 	mu    sync.Mutex           // one import or reconciliation at a time, so that a hook's entry comes before a guess
 	young map[string]time.Time // when a tip without a log was first met, by repository, ref and commit
+
+	policies sync.Map // what was last read: *policy.Policy by repository id
 }
 
 func newIntake(cfg Config) *intake {
@@ -237,7 +239,16 @@ func (in *intake) open(ctx context.Context, repo gitmodels.Repository) (Repo, *p
 	for _, p := range problems {
 		in.say.warn(fmt.Sprint("policy ", repo.ID, p), "a policy key is not in effect", "repository", repo.Name, "problem", fmt.Sprint(p))
 	}
+	in.policies.Store(repo.ID, pol)
 	return git, pol, nil
+}
+
+// lastPolicy is the policy of a repository as open read it last, or nil: for
+// whoever must not wait for git.
+func (in *intake) lastPolicy(repositoryID string) *policy.Policy {
+	pol, _ := in.policies.Load(repositoryID)
+	p, _ := pol.(*policy.Policy)
+	return p
 }
 
 // setAside moves a spool file out of the way and tells the administrator.

@@ -108,9 +108,8 @@ func (c *client) answer(ctx context.Context, req wire.Request) error {
 	r := c.server.r
 	svc := r.service
 	switch req.Op {
-	case wire.Ring:
-		r.ring()
-		return c.done(wire.Response{})
+	case wire.Ring, wire.Receipts:
+		return c.receipts(ctx, req)
 	case wire.Ping:
 		return c.done(wire.Response{Version: r.cfg.Version, PID: os.Getpid()})
 	case wire.List:
@@ -143,7 +142,7 @@ func (c *client) answer(ctx context.Context, req wire.Request) error {
 		if req.Op == wire.Rerun {
 			act = svc.Rerun
 		}
-		row, err := act(ctx, req.Repository, req.Commit, c.peer.name())
+		row, err := act(ctx, req.Repository, req.Commit, c.asks(req))
 		return c.row(row, err)
 	case wire.Reconcile:
 		found, err := svc.Reconcile(ctx, req.Repository)
@@ -159,6 +158,39 @@ func (c *client) answer(ctx context.Context, req wire.Request) error {
 	}
 	return &gitmodels.Error{Kind: gitmodels.Invalid,
 		Message: fmt.Sprintf("this runner (%s) does not know the request %s", r.cfg.Version, gitmodels.Printable(string(req.Op), 40))}
+}
+
+// receipts answers a ring, and whoever asks what a ring would be answered with.
+// The answer is made before the import is woken, so that it does not know of the
+// push itself. A ring without it is a ring all the same.
+func (c *client) receipts(ctx context.Context, req wire.Request) error {
+	r := c.server.r
+	var found []gitmodels.Receipt
+	var err error
+	if len(req.Updates) > 0 {
+		found, err = r.service.Receipts(ctx, req.Repository, req.Updates)
+	}
+	if req.Op == wire.Ring {
+		r.ring()
+		if err != nil && ctx.Err() == nil {
+			r.log.Warn("a ring has no receipt", "repository", gitmodels.Printable(req.Repository, 200), "cause", err.Error())
+			err = nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return c.done(wire.Response{Receipts: found})
+}
+
+// asks is on whose behalf a cancel or a rerun is asked: a hook names the pusher.
+// Whoever may ask at all is believed; it is a name for the records and decides
+// nothing.
+func (c *client) asks(req wire.Request) string {
+	if req.By != "" {
+		return gitmodels.Printable(req.By, 100)
+	}
+	return c.peer.name()
 }
 
 // maySteer holds cancel and rerun to models.cancel.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
@@ -50,7 +51,14 @@ func (s *Service) List(ctx context.Context, repository string, limit int) ([]git
 
 // Show returns the row of the commit that prefix names, with its details.
 func (s *Service) Show(ctx context.Context, repository, prefix string) (gitmodels.Listing, error) {
-	_, row, err := s.find(ctx, repository, prefix)
+	repo, row, err := s.find(ctx, repository, prefix)
+	if err != nil || row.State == nil || *row.State != gitmodels.Queued || row.Ahead != nil || len(row.Refs) == 0 {
+		return row, err
+	}
+	r, err := s.cfg.Ledger.Receipt(ctx, repo.ID, gitmodels.Update{Old: row.Commit, New: row.Commit, Ref: row.Refs[0]})
+	if err == nil {
+		row.Ahead = &r.Ahead
+	}
 	return row, err
 }
 
@@ -189,9 +197,12 @@ func findRepository(ctx context.Context, ledger gitmodels.Ledger, path string) (
 	if err != nil {
 		return gitmodels.Repository{}, err
 	}
+	if i := slices.IndexFunc(repos, func(r gitmodels.Repository) bool { return r.Path == path }); i >= 0 {
+		return repos[i], nil
+	}
 	want := resolved(path)
 	for _, repo := range repos {
-		if repo.Path == path || resolved(repo.Path) == want {
+		if resolved(repo.Path) == want {
 			return repo, nil
 		}
 	}

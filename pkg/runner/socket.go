@@ -27,7 +27,7 @@ const (
 	strangerTime = time.Second      // the same for one who may not ask
 	answerTime   = time.Minute      // for an answer that does not follow
 	writeTime    = 30 * time.Second // for one line to a slow reader
-	maxRequest   = 64 << 10         // bytes; a longer one is refused
+	maxRequest   = 256 << 10        // bytes; a longer one is refused
 	acceptPause  = 100 * time.Millisecond
 	rowsAtOnce   = 200
 	textAtOnce   = 32 << 10

@@ -65,6 +65,10 @@ type Response struct {
 // MaxLine bounds a request, and a response's line that carries no rows.
 const MaxLine = 1 << 20
 
+// MaxReceipts is how many of a request's Updates are answered with a Receipt, the
+// first ones: a caller need not send more.
+const MaxReceipts = 32
+
 // SocketName is the socket's file in the state directory. It holds the path of
 // the real socket as text where the path would exceed the system's bound.
 const SocketName = "runner.sock"
