@@ -79,7 +79,6 @@ func jsonFlag() urfave.Flag {
 var later = []struct{ name, instead string }{
 	{"plan", "git models lint"},
 	{"push", "git push origin main:models"},
-	{"log", "git log --notes=models"},
 	{"watch", "git models logs -f SHA"},
 	{"compare", "git models show SHA"},
 	{"download", "git models show SHA"},

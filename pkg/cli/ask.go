@@ -136,18 +136,23 @@ func (p *program) fromNotes(ctx context.Context, s *site) ([]gitmodels.Listing, 
 			rows = append(rows, noteRow(parsed, s.repositoryName()))
 		}
 	}
+	byEnd(rows)
+	p.sayNotes(s, len(rows))
+	return rows, nil
+}
+
+// byEnd sorts outcomes, the last one to end first.
+func byEnd(rows []gitmodels.Listing) {
 	sort.SliceStable(rows, func(i, j int) bool {
 		a, b := rows[i].Finished, rows[j].Finished
 		switch {
 		case a == nil || b == nil:
-			return a != nil
+			return a != nil && b == nil
 		case !a.Equal(*b):
 			return a.After(*b)
 		}
 		return rows[i].Commit < rows[j].Commit
 	})
-	p.sayNotes(s, len(rows))
-	return rows, nil
 }
 
 // sayNotes says where an answer comes from that is not the server's.

@@ -26,14 +26,21 @@ func (p *program) lookCommands() []*urfave.Command {
 		{
 			Name: "ls", Aliases: []string{"list"}, Category: toLook,
 			Usage:     "list runs, the newest first",
-			UsageText: "[-n N] [--all] [--json]",
+			UsageText: "[-n N] [--sort KEY] [--since WHEN] [--all] [--json]",
 			Description: "Lists every commit that was pushed to train: how its run stands or ended, with its " +
 				"numbers or its cause. On the server it asks the runner, or the ledger when no runner answers. In " +
-				"a clone it reads the notes that git fetched, and says so.\n\n" +
+				"a clone it reads the notes that git fetched, and says so. (best) marks where a branch best/… is.\n\n" +
+				"KEY is the name of a metric, whose best value comes first: the lowest of a loss, an error, or what " +
+				"results.best of .models.yaml calls min; else the highest. It may also be took or created. A minus " +
+				"before KEY turns the order round. Runs without the metric come last. WHEN is a time such as 2h, 3d, " +
+				"\"2 weeks ago\", yesterday or 2026-01-31; what last happened to a run counts.\n\n" +
 				"With --json it prints one array of every row.",
 			Flags: []urfave.Flag{
 				&urfave.IntFlag{Name: "number", Aliases: []string{"n"}, Value: -1,
 					Usage: "at most `N` rows, 0 for all (default: 30, with --json all)"},
+				&urfave.StringFlag{Name: "sort", Usage: "by `KEY`: a metric, took or created; -KEY is the other way round"},
+				&urfave.BoolFlag{Name: "reverse", Aliases: []string{"r"}, Usage: "turn the order round"},
+				&urfave.StringFlag{Name: "since", Usage: "only what happened since `WHEN`"},
 				&urfave.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "every repository of the state directory"},
 				jsonFlag(),
 			},
@@ -49,6 +56,7 @@ func (p *program) lookCommands() []*urfave.Command {
 			Flags:  []urfave.Flag{jsonFlag()},
 			Action: p.showCommand,
 		},
+		p.logCommand(),
 		{
 			Name: "logs", Category: toLook,
 			Usage:     "print the log of a run",
@@ -68,39 +76,62 @@ func (p *program) ls(c *urfave.Context) error {
 	if _, err := words(c, 0, 0, ""); err != nil {
 		return err
 	}
-	limit := c.Int("number")
-	switch {
-	case limit < -1:
-		return usage("--number is %d, want 0 or more", limit)
-	case limit == -1 && c.Bool("json"):
-		limit = 0
-	case limit == -1:
-		limit = tableRows
+	limit, err := rowsWanted(c)
+	if err != nil {
+		return err
+	}
+	by, reverse := c.String("sort"), c.Bool("reverse")
+	from, err := p.checkSince(c.String("since"))
+	if err != nil {
+		return err
 	}
 	s, err := p.site(c.Context)
 	if err != nil {
 		return err
 	}
-	if s.repo == nil && !c.Bool("all") {
+	path := s.path()
+	best := func() (map[gitmodels.CommitID]bool, error) { return nil, nil }
+	switch {
+	case c.Bool("all"):
+		path = ""
+	case s.repo == nil:
 		e := p.needRepository("ls").(*gitmodels.Error)
 		e.Hint = "git models ls --all"
 		return e
+	default:
+		best = s.bestRefs(c.Context)
 	}
 	ask := limit
-	if ask > 0 {
+	switch {
+	case by != "" || reverse || !from.IsZero():
+		ask = 0
+	case ask > 0:
 		ask++ // is there more?
-	}
-	path := s.path()
-	if c.Bool("all") {
-		path = ""
 	}
 	rows, err := p.list(c.Context, s, path, ask)
 	if err != nil {
 		return err
 	}
+	rows = slices.DeleteFunc(rows, func(row gitmodels.Listing) bool { return whenOf(row).Before(from) })
+	switch {
+	case by != "":
+		if err := sortable(rows, by); err != nil {
+			return err
+		}
+		order(rows, by, reverse, p.tookOf)
+	case reverse:
+		slices.Reverse(rows)
+	}
 	more := limit > 0 && len(rows) > limit
 	if more {
 		rows = rows[:limit]
+	}
+	at, err := best()
+	if err != nil {
+		return err
+	}
+	for i := range rows {
+		rows[i].Best = at[rows[i].Commit]
 	}
 	if c.Bool("json") {
 		if rows == nil {
@@ -109,14 +140,17 @@ func (p *program) ls(c *urfave.Context) error {
 		return p.json(rows)
 	}
 	if len(rows) == 0 {
-		if s.server {
+		switch {
+		case !from.IsZero():
+			p.say("nothing happened since %s", from.Format("2006-01-02 15:04 -0700"))
+		case s.server:
 			p.say("nothing was pushed to train yet")
 		}
 		return nil
 	}
-	p.lsTable(rows, path == "")
+	p.lsTable(rows, path == "", strings.TrimPrefix(by, "-"))
 	if more {
-		p.say("the newest %d; all of them: git models ls -n 0", limit)
+		p.say("%s", leftOut(limit, by))
 	}
 	return nil
 }
@@ -128,7 +162,9 @@ func (p *program) json(v any) error {
 	return enc.Encode(v)
 }
 
-func (p *program) lsTable(rows []gitmodels.Listing, repositories bool) {
+// lsTable prints rows. The metric that they are sorted by comes first among the
+// numbers.
+func (p *program) lsTable(rows []gitmodels.Listing, repositories bool, metric string) {
 	tb := table{head: []string{"RUN", "STATE", "REF", "RESULT", "TOOK", "WHEN"}, flex: 3}
 	if repositories {
 		tb.head = append([]string{"REPOSITORY"}, tb.head...)
@@ -147,7 +183,7 @@ func (p *program) lsTable(rows []gitmodels.Listing, repositories bool) {
 		cells := []cell{
 			plain(shown(row.Short)),
 			{text: word, paint: func(s string) string { return p.paint(s, state) }},
-			plain(ref), plain(resultOf(row)), plain(p.took(row)), plain(p.ago(whenOf(row))),
+			plain(ref), plain(resultOf(row, metric)), plain(p.took(row)), plain(p.ago(whenOf(row))),
 		}
 		if repositories {
 			cells = append([]cell{plain(clip(shown(row.Repository), 20))}, cells...)
@@ -177,8 +213,8 @@ func stateOf(row gitmodels.Listing) (string, gitmodels.State) {
 }
 
 // resultOf is what people want to know of a row: its numbers, or why there are
-// none.
-func resultOf(row gitmodels.Listing) string {
+// none. The metric named first comes first, and a best run says so before them.
+func resultOf(row gitmodels.Listing, first string) string {
 	switch {
 	case row.State == nil:
 		return text(row.Reason)
@@ -186,7 +222,14 @@ func resultOf(row gitmodels.Listing) string {
 		return "waiting: " + text(row.Waiting)
 	case *row.State == gitmodels.Succeeded && len(row.Values) > 0:
 		var words []string
-		for _, name := range metricNames(row) {
+		if row.Best {
+			words = append(words, "(best)")
+		}
+		names := metricNames(row)
+		if i := slices.Index(names, first); i > 0 {
+			names = slices.Insert(slices.Delete(names, i, i+1), 0, first)
+		}
+		for _, name := range names {
 			words = append(words, shown(name)+"="+publish.Brief(row.Values[name]))
 		}
 		return strings.Join(words, " ")

@@ -304,10 +304,10 @@ func TestCompletion(t *testing.T) {
 	s.train(t)
 	commit := git(t, s.clone, "rev-parse", "HEAD")
 	tests := map[string]string{
-		"":                     "ls show logs cancel rerun lint overrides install uninstall new scaffold runner reconcile config completion version",
-		"l":                    "ls logs lint",
+		"":                     "ls show log logs cancel rerun lint overrides install uninstall new scaffold runner reconcile config doctor completion version",
+		"l":                    "ls log logs lint",
 		"help re":              "rerun reconcile",
-		"ls --":                "--number --all --json --repo --home --color",
+		"ls --":                "--number --sort --reverse --since --all --json --repo --home --color",
 		"--h":                  "--home",
 		"completion ":          "bash zsh fish",
 		"show ":                short(commit),

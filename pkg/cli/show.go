@@ -21,7 +21,7 @@ func (p *program) showText(row gitmodels.Listing) {
 	}
 	// A cause and a reason have lines of their own below.
 	if len(row.Values) > 0 && state == gitmodels.Succeeded {
-		line += "  " + clip(resultOf(row), room)
+		line += "  " + clip(resultOf(row, ""), room)
 	}
 	if took != "" {
 		line += "  " + took

@@ -56,31 +56,24 @@ func (p *program) siteAt(ctx context.Context, dir string) (*site, error) {
 	if !isFolder(p.absolute(dir)) {
 		return nil, &gitmodels.Error{Kind: gitmodels.NotFound, Message: "there is no folder " + shown(p.absolute(dir))}
 	}
-	gitDir, bare, worktree, err := gitrepo.Discover(ctx, p.absolute(dir))
-	var entries []gitmodels.ConfigEntry
+	f, err := find(ctx, p.absolute(dir))
 	switch {
 	case gitmodels.KindOf(err) == gitmodels.NotFound && dir == "":
-		if entries, err = gitrepo.GlobalConfig(ctx, ""); err != nil {
+		if f.entries, err = gitrepo.GlobalConfig(ctx, ""); err != nil {
 			return nil, err
 		}
 	case err != nil:
 		return nil, err
 	default:
-		if s.repo, err = gitrepo.Open(gitDir); err != nil {
-			return nil, err
-		}
-		if entries, err = s.repo.Config(ctx, ""); err != nil {
-			return nil, err
-		}
-		s.worktree = worktree
-		s.server = bare || registered(entries)
-		for _, e := range entries {
+		s.repo, s.worktree = f.repo, f.worktree
+		s.server = f.bare || registered(f.entries)
+		for _, e := range f.entries {
 			if e.Key == "remote.origin.url" {
 				s.origin = e.Value
 			}
 		}
 	}
-	s.policy, _ = policy.Parse(entries, policy.Hook)
+	s.policy, _ = policy.Parse(f.entries, policy.Hook)
 	if s.home, err = p.home(s.policy); err != nil {
 		return nil, err
 	}
