@@ -28,9 +28,10 @@ const (
 // earlier attempts, oldest first.
 //
 // A value is one line and escaped, so that no metric name, cause or job name
-// can forge a state or another trailer. What is empty is left out.
+// can forge a state or another trailer. What is empty is left out. The metric
+// that ranks the run is the first, so that no number of others crowds it out.
 func Note(o gitmodels.Outcome, previous []Previous) string {
-	metrics := sorted(o.Values)
+	metrics := sorted(o.Values, o.Best)
 	var b strings.Builder
 	b.WriteString(headline(o, metrics))
 	b.WriteString("\n\n")
@@ -42,6 +43,9 @@ func Note(o gitmodels.Outcome, previous []Previous) string {
 	line("State", string(o.State))
 	line("Run", o.Run)
 	line("Attempt", strconv.Itoa(o.Attempt))
+	if o.Name != gitmodels.AttemptName(o.Run, o.Attempt) {
+		line("Name", o.Name) // it goes on under the name of the attempt before
+	}
 	line("Commit", string(o.Commit))
 	line("Ref", string(o.Ref))
 	line("Engine", strings.TrimSpace(o.Engine+" "+o.Job))
@@ -49,12 +53,19 @@ func Note(o gitmodels.Outcome, previous []Previous) string {
 	line("Artifacts", o.Artifacts)
 	line("Metrics", o.Metrics)
 	line("Log", o.Log)
+	if o.Best != nil {
+		line("Best", bestValue(*o.Best))
+	}
 	for i, m := range metrics {
 		if i == maxMetrics {
 			line("More-Metrics", strconv.Itoa(len(metrics)-maxMetrics))
 			break
 		}
-		b.WriteString("Metric: " + escape(m.Name, maxName) + "=" + m.Final.String() + "\n")
+		limit := maxName
+		if ranks(o.Best, m) {
+			limit = maxValue // found again by its whole name
+		}
+		b.WriteString("Metric: " + escape(m.Name, limit) + "=" + m.Final.String() + "\n")
 	}
 	if n := len(previous) - maxPrevious; n > 0 {
 		previous = previous[n:]
@@ -68,8 +79,30 @@ func Note(o gitmodels.Outcome, previous []Previous) string {
 	if !o.Started.IsZero() {
 		line("Duration", strconv.FormatInt(int64(o.Duration().Round(time.Second)/time.Second), 10))
 	}
+	if o.State != gitmodels.Succeeded {
+		line("Again", gitmodels.ControlRerun.PushCommand(o.Run))
+	}
 	return b.String()
 }
+
+// bestValue is the value of a Best line.
+func bestValue(b gitmodels.Best) string { return b.Metric + " " + b.Mode }
+
+// parseBest undoes bestValue.
+func parseBest(s string) *gitmodels.Best {
+	i := strings.LastIndexByte(s, ' ')
+	if i < 1 {
+		return nil
+	}
+	b := gitmodels.Best{Metric: s[:i], Mode: s[i+1:]}
+	if b.Mode != "max" && b.Mode != "min" {
+		return nil
+	}
+	return &b
+}
+
+// ranks reports whether m is the metric of the rule.
+func ranks(b *gitmodels.Best, m gitmodels.Metric) bool { return b != nil && m.Name == b.Metric }
 
 // headline says in one line what people want to know: how it ended, its
 // numbers or its cause, and how long it took.
@@ -100,10 +133,15 @@ func headline(o gitmodels.Outcome, metrics []gitmodels.Metric) string {
 	return string(o.State) + middle + took
 }
 
-// sorted orders metrics as Less does.
-func sorted(values []gitmodels.Metric) []gitmodels.Metric {
+// sorted orders metrics as Less does, after the one that ranks the run.
+func sorted(values []gitmodels.Metric, best *gitmodels.Best) []gitmodels.Metric {
 	out := append([]gitmodels.Metric(nil), values...)
-	sort.SliceStable(out, func(i, j int) bool { return Less(out[i].Name, out[j].Name) })
+	sort.SliceStable(out, func(i, j int) bool {
+		if x, y := ranks(best, out[i]), ranks(best, out[j]); x != y {
+			return x
+		}
+		return Less(out[i].Name, out[j].Name)
+	})
 	return out
 }
 

@@ -55,7 +55,7 @@ Finished: 2027-03-03T12:14:02Z
 Duration: 842
 `},
 		{name: "failed", previous: []Previous{{1, gitmodels.Cancelled, "by alice"}}, change: func(o *gitmodels.Outcome) {
-			o.State, o.Cause, o.Attempt, o.Job = gitmodels.Failed, "exit status 3", 2, "5a32b0f-r2"
+			o.State, o.Cause, o.Attempt, o.Job, o.Name = gitmodels.Failed, "exit status 3", 2, "5a32b0f-r2", "5a32b0f-r2"
 			o.Values, o.Artifacts, o.Metrics = nil, "", ""
 			o.Log = "file:///srv/models/store/dogs/artifacts/5a32b0f-r2/train.log"
 		}, want: `failed  exit status 3  14m02s
@@ -71,9 +71,10 @@ Log: file:///srv/models/store/dogs/artifacts/5a32b0f-r2/train.log
 Previous: attempt 1 cancelled: by alice
 Finished: 2027-03-03T12:14:02Z
 Duration: 842
+Again: git push origin 5a32b0f:refs/run/rerun
 `},
 		{name: "cancelled before it began", change: func(o *gitmodels.Outcome) {
-			*o = gitmodels.Outcome{State: gitmodels.Cancelled, Cause: "by alice", Run: "5a32b0f", Attempt: 1,
+			*o = gitmodels.Outcome{State: gitmodels.Cancelled, Cause: "by alice", Run: "5a32b0f", Attempt: 1, Name: "5a32b0f",
 				Commit: commit, Finished: o.Finished}
 		}, want: `cancelled  by alice
 
@@ -83,6 +84,27 @@ Attempt: 1
 Commit: 5a32b0f1c2d3e4f5061728394a5b6c7d8e9f0a1b
 Cause: by alice
 Finished: 2027-03-03T12:14:02Z
+Again: git push origin 5a32b0f:refs/run/rerun
+`},
+		{name: "ranked by its own metric, and resumed", change: func(o *gitmodels.Outcome) {
+			o.Best = &gitmodels.Best{Metric: "loss  of it ", Mode: "min"}
+			o.Values[0].Name = "loss  of it "
+			o.Attempt = 2
+			o.Cause, o.Artifacts, o.Metrics = "", "", ""
+		}, want: `succeeded  loss  of it\x20=0.241 val_accuracy=0.913  14m02s
+
+State: succeeded
+Run: 5a32b0f
+Attempt: 2
+Name: 5a32b0f
+Commit: 5a32b0f1c2d3e4f5061728394a5b6c7d8e9f0a1b
+Ref: refs/heads/models
+Engine: sagemaker 5a32b0f
+Best: loss  of it  min
+Metric: loss  of it\x20=0.241
+Metric: val_accuracy=0.91300000001
+Finished: 2027-03-03T12:14:02Z
+Duration: 842
 `},
 		{name: "values beyond numbers, names that forge", change: func(o *gitmodels.Outcome) {
 			o.Cause = ""

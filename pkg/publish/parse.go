@@ -157,6 +157,10 @@ func parseTrailers(paragraph string, commit gitmodels.CommitID) (p Parsed, ok bo
 			p.Metrics = value
 		case "Log":
 			p.Log = value
+		case "Name":
+			p.Name = value
+		case "Best":
+			p.Best = parseBest(value)
 		case "More-Metrics":
 			p.MoreMetrics = parseCount(value)
 		case "Finished":
@@ -170,7 +174,9 @@ func parseTrailers(paragraph string, commit gitmodels.CommitID) (p Parsed, ok bo
 	if !p.Finished.IsZero() && seen["Duration"] {
 		p.Started = p.Finished.Add(-took)
 	}
-	p.Name = gitmodels.AttemptName(p.Run, p.Attempt)
+	if p.Name == "" {
+		p.Name = gitmodels.AttemptName(p.Run, p.Attempt)
+	}
 	return p, p.State.Terminal() && p.Attempt >= 1 && commit != "" && p.Commit == commit
 }
 
