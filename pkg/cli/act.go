@@ -12,6 +12,7 @@ import (
 
 func (p *program) actCommands() []*urfave.Command {
 	return []*urfave.Command{
+		p.pushCommand(),
 		{
 			Name: "cancel", Category: toAct,
 			Usage:     "ask a run to end",

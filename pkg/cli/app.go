@@ -78,7 +78,6 @@ func jsonFlag() urfave.Flag {
 // until then.
 var later = []struct{ name, instead string }{
 	{"plan", "git models lint"},
-	{"push", "git push origin main:models"},
 	{"watch", "git models logs -f SHA"},
 	{"compare", "git models show SHA"},
 	{"download", "git models show SHA"},
