@@ -11,7 +11,7 @@ import (
 )
 
 func (p *program) actCommands() []*urfave.Command {
-	return []*urfave.Command{
+	return append([]*urfave.Command{
 		p.pushCommand(),
 		{
 			Name: "cancel", Category: toAct,
@@ -34,7 +34,7 @@ func (p *program) actCommands() []*urfave.Command {
 				return p.act(c, gitmodels.ControlRerun, wire.Rerun, (*runner.Service).Rerun)
 			},
 		},
-	}
+	}, p.branchCommands()...)
 }
 
 // byPush says how a clone asks for word.

@@ -82,8 +82,6 @@ var later = []struct{ name, instead string }{
 	{"compare", "git models show SHA"},
 	{"download", "git models show SHA"},
 	{"status", "git models ls"},
-	{"branch", "git branch NAME SHA"},
-	{"restore", "git restore --source SHA --staged --worktree ."},
 	{"schema", "git models lint"},
 	{"layout", "git models new --layout team PATH.git"},
 	{"purge", "git models uninstall REPO"},
