@@ -10,44 +10,32 @@ import (
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
 
-// The ready runs: live, not waiting, and held by nobody for longer than the
-// lease. A cancelled run with nothing submitted comes before the others, and
-// does so even when all places are taken: it is ended within moments and starts
-// nothing.
-const (
-	readyQuery = `
-		SELECT id FROM runs
-		WHERE finished_at = 0 AND not_before <= $1 AND lease_until <= $1
-		ORDER BY queued_at, id LIMIT 1`
-	endableQuery = `
-		SELECT id FROM runs r
-		WHERE finished_at = 0 AND cancel_requested = 1 AND not_before <= $1 AND lease_until <= $1
-			AND NOT EXISTS (SELECT 1 FROM submissions s WHERE s.run_id = r.id AND s.attempt = r.attempt)
-		ORDER BY queued_at, id LIMIT 1`
-	heldQuery = `SELECT count(*) FROM runs WHERE lease_owner <> '' AND lease_until > $1`
-	freeQuery = `UPDATE runs SET lease_owner = '', lease_until = 0 WHERE lease_owner <> '' AND lease_until <= $1`
-)
-
-// Claim implements gitmodels.Ledger. Runs are given out in the order they were
-// queued. A run whose lease has run out is taken from its owner for good: the
-// owner's next write fails, so that places are counted exactly.
+// Claim implements gitmodels.Ledger. A run whose lease has run out is taken from
+// its owner for good: the owner's next write fails, so that places are counted
+// exactly.
+//
+// admit is called within the claim's transactions, more than once for the same
+// candidate: it must be quick, answer alike, and not touch the ledger, which
+// would wait for it for ever. It sees at most the first thousand ready runs of
+// each repository.
 func (l *Ledger) Claim(ctx context.Context, owner string, lease time.Duration, maxRuns int,
 	admit func(gitmodels.Candidate, []gitmodels.Candidate) bool) (*gitmodels.Claim, error) {
 	if owner == "" || lease <= 0 {
 		return nil, fmt.Errorf("claiming a run: owner %q and lease %s: both are needed", owner, lease)
 	}
+	look := queue{now: l.now(), maxRuns: maxRuns, admit: admit}
 	// Most polls find nothing to do; they must not wait for the disk.
-	var id string
+	found := false
 	err := l.read(ctx, "looking for a run", func(tx *sql.Tx) (err error) {
-		id, err = pick(ctx, tx, l.now(), maxRuns)
+		_, found, err = look.next(ctx, tx)
 		return err
 	})
-	if id == "" || err != nil {
+	if !found || err != nil {
 		return nil, err
 	}
 	var claim *gitmodels.Claim
 	err = l.write(ctx, "claiming a run", func(tx *sql.Tx) error {
-		claim, err = l.claim(ctx, tx, owner, lease, maxRuns, admit)
+		claim, err = l.claim(ctx, tx, owner, lease, look)
 		return err
 	})
 	if err != nil {
@@ -57,27 +45,32 @@ func (l *Ledger) Claim(ctx context.Context, owner string, lease time.Duration, m
 }
 
 // claim looks again under the lock of all claims and leases what it finds.
-func (l *Ledger) claim(ctx context.Context, tx *sql.Tx, owner string, lease time.Duration, maxRuns int,
-	admit func(gitmodels.Candidate, []gitmodels.Candidate) bool) (*gitmodels.Claim, error) {
-	if _, err := next(ctx, tx, "claims"); err != nil {
+func (l *Ledger) claim(ctx context.Context, tx *sql.Tx, owner string, lease time.Duration, look queue) (*gitmodels.Claim, error) {
+	turn, err := next(ctx, tx, "claims")
+	if err != nil {
 		return nil, err
 	}
-	now := l.now()
-	id, err := pick(ctx, tx, now, maxRuns)
-	if id == "" || err != nil {
+	look.now = l.now()
+	p, found, err := look.next(ctx, tx)
+	if !found || err != nil {
 		return nil, err
 	}
-	if _, err := tx.ExecContext(ctx, freeQuery, now); err != nil {
+	if _, err := tx.ExecContext(ctx, freeQuery, look.now); err != nil {
 		return nil, err
 	}
 	var epoch int64
 	err = tx.QueryRowContext(ctx, `
 		UPDATE runs SET lease_owner = $1, lease_until = $2, epoch = epoch + 1 WHERE id = $3 RETURNING epoch`,
-		owner, now+lease.Milliseconds(), id).Scan(&epoch)
+		owner, look.now+lease.Milliseconds(), p.RunID).Scan(&epoch)
 	if err != nil {
 		return nil, err
 	}
-	c, err := loadClaim(ctx, tx, id)
+	if p.takesPlace {
+		if _, err := tx.ExecContext(ctx, "UPDATE repositories SET turn = $1 WHERE id = $2", turn, p.RepositoryID); err != nil {
+			return nil, err
+		}
+	}
+	c, err := loadClaim(ctx, tx, p.RunID)
 	if err != nil {
 		return nil, err
 	}
@@ -85,31 +78,22 @@ func (l *Ledger) claim(ctx context.Context, tx *sql.Tx, owner string, lease time
 	return c, nil
 }
 
-// Wait implements gitmodels.Ledger.
+// Wait implements gitmodels.Ledger. A runner says the same at every poll: what is
+// said already is not written again.
 func (l *Ledger) Wait(ctx context.Context, runID, waiting string) error {
-	return l.write(ctx, "setting what a run waits for", func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE runs SET waiting = $1 WHERE id = $2 AND state = $3 AND waiting <> $1", waiting, runID, gitmodels.Queued)
+	var news bool
+	err := l.read(ctx, "looking what a run waits for", func(tx *sql.Tx) error {
+		run, ok, err := runByID(ctx, tx, runID)
+		news = ok && run.State == gitmodels.Queued && run.Waiting != waiting
 		return err
 	})
-}
-
-// pick is the id of the run to give out, or "".
-func pick(ctx context.Context, tx *sql.Tx, now int64, maxRuns int) (id string, err error) {
-	var held int
-	if err := tx.QueryRowContext(ctx, heldQuery, now).Scan(&held); err != nil {
-		return "", err
+	if !news || err != nil {
+		return err
 	}
-	queries := []string{endableQuery}
-	if held < maxRuns {
-		queries = append(queries, readyQuery)
-	}
-	for _, q := range queries {
-		err := tx.QueryRowContext(ctx, q, now).Scan(&id)
-		if err == nil || !errors.Is(err, sql.ErrNoRows) {
-			return id, err
-		}
-	}
-	return "", nil
+	return l.write(ctx, "setting what a run waits for", func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE runs SET waiting = $1 WHERE id = $2 AND state = $3", waiting, runID, gitmodels.Queued)
+		return err
+	})
 }
 
 // loadClaim reads a run with what a worker needs of it.

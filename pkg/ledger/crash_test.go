@@ -355,6 +355,8 @@ func TestCrashingAnnounces(t *testing.T) {
 	l.Register(ctx, "/srv/git/cats.git", "cats", nil)
 	l.Unregister(ctx, "/srv/git/cats.git")
 	l.RecordPush(ctx, gitmodels.NewPush{})
+	l.Batch(ctx, func(gitmodels.PushRecorder) error { return errors.New("no") })
+	l.Wait(ctx, "none", "a place")
 	l.Claim(ctx, "w", time.Minute, 1, nil)
 	l.Rescue(ctx, func(string) bool { return true })
 	l.Heartbeat(ctx, c, time.Minute)

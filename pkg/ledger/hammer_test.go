@@ -28,6 +28,7 @@ const (
 	hammerRuns    = 60
 	hammerWorkers = 4
 	hammerPlaces  = 3
+	hammerEngine  = 2 // places of each engine, see engineOf
 	hammerKills   = 25
 )
 
@@ -78,7 +79,7 @@ func hammerWorker(ctx context.Context, home string) error {
 		if _, err := l.Rescue(ctx, func(o string) bool { return o == owner || locked(filepath.Join(home, o)) }); err != nil {
 			return fmt.Errorf("rescue: %w", err)
 		}
-		c, err := l.Claim(ctx, owner, time.Hour, hammerPlaces, nil)
+		c, err := l.Claim(ctx, owner, time.Hour, hammerPlaces, hammerAdmits)
 		if err != nil {
 			return fmt.Errorf("claim: %w", err)
 		}
@@ -89,14 +90,49 @@ func hammerWorker(ctx context.Context, home string) error {
 			time.Sleep(time.Millisecond) // nothing tells of another process's end
 			continue
 		}
-		var held int
-		if err := l.db.QueryRowContext(ctx, heldQuery, l.now()).Scan(&held); err != nil || held > hammerPlaces {
-			return fmt.Errorf("%d runs are held at once, %w", held, err)
+		if err := hammerCount(ctx, l); err != nil {
+			return err
 		}
 		if err := hammerRun(ctx, l, home, c); err != nil {
 			return fmt.Errorf("run %s: %w", c.Run.Short, err)
 		}
 	}
+}
+
+// engineOf is the engine of the hammer's runs: every other one has the same.
+func engineOf(c gitmodels.CommitID) string {
+	if strings.Contains("02468ace", string(c[5])) {
+		return "one"
+	}
+	return "two"
+}
+
+// hammerAdmits leaves each engine its places.
+func hammerAdmits(c gitmodels.Candidate, held []gitmodels.Candidate) bool {
+	same := 0
+	for _, h := range held {
+		if h.Engine == c.Engine {
+			same++
+		}
+	}
+	return same < hammerEngine
+}
+
+// hammerCount fails if more runs are held than there are places.
+func hammerCount(ctx context.Context, l *Ledger) error {
+	rows, err := l.db.QueryContext(ctx, heldQuery, l.now())
+	if err != nil {
+		return err
+	}
+	held, err := scanAll(rows, scanCandidate)
+	engines := map[string]int{}
+	for _, h := range held {
+		engines[h.Engine]++
+	}
+	if err != nil || len(held) > hammerPlaces || max(engines["one"], engines["two"]) > hammerEngine {
+		return fmt.Errorf("held at once: %v, %w", held, err)
+	}
+	return nil
 }
 
 // hammerRun walks one run: a heartbeat and a job that is submitted once.
@@ -121,7 +157,7 @@ func hammerRun(ctx context.Context, l *Ledger, home string, c *gitmodels.Claim) 
 			return err
 		}
 		if stage == gitmodels.StageTrain {
-			if _, err := l.Intend(ctx, c, stage, c.Attempt.Name, "process"); err != nil {
+			if _, err := l.Intend(ctx, c, stage, c.Attempt.Name, engineOf(c.Run.Commit)); err != nil {
 				return err
 			}
 			// The engine knows the job by its name, and starts it once.
@@ -149,7 +185,9 @@ func hammerRun(ctx context.Context, l *Ledger, home string, c *gitmodels.Claim) 
 func TestHammer(t *testing.T) {
 	b := newBench(t)
 	for i := range hammerRuns {
-		b.push(commit(fmt.Sprintf("%06x", i+0x100000)))
+		p := b.newPush(fmt.Sprint("push ", i), models, commit(fmt.Sprintf("%06x", i+0x100000)))
+		p.Engine = engineOf(p.New)
+		b.record(p)
 	}
 	var (
 		all  sync.WaitGroup

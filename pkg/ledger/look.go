@@ -84,7 +84,7 @@ func candidates(found []gitmodels.CommitID, shared int) string {
 // run, and the run's current attempt.
 const rowColumns = `
 	p.repository_id, p.new_id, p.abbrev, p.decision, p.reason, p.at, repo.name,
-	r.id, r.short, r.state, r.cause, r.waiting, r.attempt, r.created_at, r.started_at, r.finished_at,
+	r.id, r.short, r.state, r.cause, r.waiting, r.attempt, r.priority, r.created_at, r.started_at, r.finished_at,
 	a.name, a.engine, a.job, a.artifacts, a.metrics, a.finals`
 
 const rowTables = `
@@ -125,11 +125,11 @@ func scanRow(s scanner) (r row, err error) {
 		abbrev, at                                           int64
 		reason                                               string
 		runID, short, state, cause, waiting                  sql.NullString
-		attempt, created, started, finished                  sql.NullInt64
+		attempt, priority, created, started, finished        sql.NullInt64
 		attemptName, engine, job, artifacts, metrics, finals sql.NullString
 	)
 	err = s.Scan(&r.repositoryID, &r.Commit, &abbrev, &r.Decision, &reason, &at, &r.Repository,
-		&runID, &short, &state, &cause, &waiting, &attempt, &created, &started, &finished,
+		&runID, &short, &state, &cause, &waiting, &attempt, &priority, &created, &started, &finished,
 		&attemptName, &engine, &job, &artifacts, &metrics, &finals)
 	if err != nil {
 		return row{}, err
@@ -144,6 +144,7 @@ func scanRow(s scanner) (r row, err error) {
 	st, n := gitmodels.State(state.String), int(attempt.Int64)
 	r.name = attemptName.String
 	r.RunID, r.Run, r.Short, r.State, r.Attempt = runID.String, &short.String, short.String, &st, &n
+	r.Priority = int(priority.Int64)
 	r.Cause, r.Waiting = present(cause.String), present(waiting.String)
 	r.Created, r.Started, r.Finished = presentTime(created.Int64), presentTime(started.Int64), presentTime(finished.Int64)
 	r.Engine, r.Job = present(engine.String), present(job.String)
@@ -196,19 +197,16 @@ func (l *Ledger) List(ctx context.Context, repositoryID string, limit int) (list
 		if err != nil {
 			return err
 		}
-		list = make([]gitmodels.Listing, len(found))
-		refs, err := tx.PrepareContext(ctx, refsQuery)
-		if err != nil {
-			return err
+		if limit > 0 {
+			err = addRefs(ctx, tx, found)
+		} else {
+			err = addAllRefs(ctx, tx, repositoryID, found)
 		}
-		defer refs.Close()
+		list = make([]gitmodels.Listing, len(found))
 		for i := range found {
-			if err := addRefs(ctx, refs, &found[i]); err != nil {
-				return err
-			}
 			list[i] = found[i].Listing
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -221,111 +219,63 @@ func (l *Ledger) List(ctx context.Context, repositoryID string, limit int) (list
 const refsQuery = `
 	SELECT ref FROM pushes WHERE repository_id = $1 AND new_id = $2 ORDER BY seq`
 
-func addRefs(ctx context.Context, refs *sql.Stmt, r *row) error {
-	rows, err := refs.QueryContext(ctx, r.repositoryID, r.Commit)
+// addRefs adds the refs of a few rows, each by its commit.
+func addRefs(ctx context.Context, tx *sql.Tx, found []row) error {
+	refs, err := tx.PrepareContext(ctx, refsQuery)
 	if err != nil {
 		return err
 	}
-	names, err := scanAll(rows, scanOne[gitmodels.RefName])
-	for _, name := range names {
-		if !slices.Contains(r.Refs, name) {
-			r.Refs = append(r.Refs, name)
-		}
-	}
-	return err
-}
-
-const showQuery = "SELECT " + rowColumns + " FROM " + rowTables + `
-	WHERE p.repository_id = $1 AND p.new_id = $2 ORDER BY p.seq DESC LIMIT 1`
-
-// Show implements gitmodels.Ledger. The stages are those of the current
-// attempt.
-func (l *Ledger) Show(ctx context.Context, repositoryID string, commit gitmodels.CommitID) (gitmodels.Listing, error) {
-	var r row
-	err := l.read(ctx, "showing a commit", func(tx *sql.Tx) error {
-		var ok bool
-		var err error
-		r, ok, err = scanMaybe(tx.QueryRowContext(ctx, showQuery, repositoryID, commit), scanRow)
+	defer refs.Close()
+	for i := range found {
+		rows, err := refs.QueryContext(ctx, found[i].repositoryID, found[i].Commit)
 		if err != nil {
 			return err
 		}
-		if !ok {
-			return notFound("commit %s was never pushed to a governed ref", gitmodels.Printable(string(commit), 80))
-		}
-		refs, err := tx.PrepareContext(ctx, refsQuery)
+		names, err := scanAll(rows, scanOne[gitmodels.RefName])
 		if err != nil {
 			return err
 		}
-		defer refs.Close()
-		if err := addRefs(ctx, refs, &r); err != nil {
-			return err
+		for _, name := range names {
+			found[i].addRef(name)
 		}
-		if err := addPushes(ctx, tx, &r); err != nil || r.Run == nil {
-			return err
-		}
-		return addDetails(ctx, tx, &r)
-	})
-	if err != nil {
-		return gitmodels.Listing{}, err
 	}
-	return r.Listing, nil
-}
-
-const recordsQuery = "SELECT " + recordColumns + " FROM pushes WHERE repository_id = $1 AND new_id = $2 ORDER BY seq"
-
-// addPushes adds every record of the commit, in the order of arrival.
-func addPushes(ctx context.Context, tx *sql.Tx, r *row) error {
-	rows, err := tx.QueryContext(ctx, recordsQuery, r.repositoryID, r.Commit)
-	if err != nil {
-		return err
-	}
-	records, err := scanAll(rows, scanRecord)
-	for _, p := range records {
-		r.Pushes = append(r.Pushes, gitmodels.PushView{Ref: p.Ref, Pusher: p.Pusher.Name, Decision: p.Decision,
-			Reason: p.Reason, Source: p.Source, At: p.At})
-	}
-	return err
-}
-
-// addDetails adds the attempts of the run, the stages of the current one, and
-// what its outcome tells.
-func addDetails(ctx context.Context, tx *sql.Tx, r *row) error {
-	r.Name = r.name
-	attempts, err := attemptsOf(ctx, tx, r.RunID)
-	if err != nil {
-		return err
-	}
-	for _, a := range attempts {
-		r.Attempts = append(r.Attempts, gitmodels.AttemptRow{N: a.N, Name: a.Name, Cause: a.Cause, Actor: a.Actor,
-			State: a.State, EndCause: a.EndCause, Finished: presentTime(millis(a.FinishedAt))})
-	}
-	stages, err := stagesOf(ctx, tx, r.RunID, *r.Attempt)
-	if err != nil {
-		return err
-	}
-	for _, s := range stages {
-		r.Stages = append(r.Stages, gitmodels.StageView{Name: s.Name, State: s.State, Tries: s.Tries, Error: s.Error,
-			Log: s.LogPath, Started: presentTime(millis(s.StartedAt)), Finished: presentTime(millis(s.FinishedAt))})
-	}
-	var outcome sql.NullString
-	err = tx.QueryRowContext(ctx, "SELECT outcome FROM attempts WHERE run_id = $1 AND n = $2", r.RunID, *r.Attempt).Scan(&outcome)
-	if err != nil || !outcome.Valid {
-		return err
-	}
-	var o gitmodels.Outcome
-	if err := decode("outcome", outcome.String, &o); err != nil {
-		return err
-	}
-	r.Subject, r.Command, r.Overrides, r.Warnings, r.Log = o.Subject, o.Command, o.Overrides, o.Warnings, o.Log
 	return nil
 }
 
-// Receipt implements gitmodels.Ledger.
-func (l *Ledger) Receipt(ctx context.Context, repositoryID string, u gitmodels.Update) (gitmodels.Receipt, error) {
-	r := gitmodels.Receipt{Ref: u.Ref, Commit: u.New}
-	err := l.read(ctx, "making a receipt", func(tx *sql.Tx) (err error) {
-		r.Base, _, err = baseOf(ctx, tx, repositoryID, u.Ref)
+// addAllRefs adds the refs of every row of a repository, or of all, in one walk.
+func addAllRefs(ctx context.Context, tx *sql.Tx, repositoryID string, found []row) error {
+	type key struct {
+		repositoryID string
+		commit       gitmodels.CommitID
+	}
+	at := make(map[key]*row, len(found))
+	for i := range found {
+		at[key{found[i].repositoryID, found[i].Commit}] = &found[i]
+	}
+	query, args := "SELECT repository_id, new_id, ref FROM pushes", []any(nil)
+	if repositoryID != "" {
+		query, args = query+" WHERE repository_id = $1", []any{repositoryID}
+	}
+	rows, err := tx.QueryContext(ctx, query+" ORDER BY seq", args...)
+	if err != nil {
 		return err
-	})
-	return r, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var k key
+		var ref gitmodels.RefName
+		if err := rows.Scan(&k.repositoryID, &k.commit, &ref); err != nil {
+			return err
+		}
+		if r := at[k]; r != nil {
+			r.addRef(ref)
+		}
+	}
+	return rows.Err()
+}
+
+func (r *row) addRef(ref gitmodels.RefName) {
+	if !slices.Contains(r.Refs, ref) {
+		r.Refs = append(r.Refs, ref)
+	}
 }

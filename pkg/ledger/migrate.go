@@ -30,15 +30,10 @@ func (l *Ledger) prepare(ctx context.Context) error {
 }
 
 func (l *Ledger) prepareTo(ctx context.Context, files fs.FS) error {
-	provider, err := goose.NewProvider(goose.DialectSQLite3, l.db, files,
-		goose.WithTableName(versionTable),
-		goose.WithDisableGlobalRegistry(true),
-		goose.WithLogger(goose.NopLogger()))
+	ours, err := newestVersion(files)
 	if err != nil {
 		return err
 	}
-	sources := provider.ListSources()
-	ours := sources[len(sources)-1].Version
 	if err := l.mustWrite(ctx); err != nil {
 		return err
 	}
@@ -61,8 +56,31 @@ func (l *Ledger) prepareTo(ctx context.Context, files fs.FS) error {
 		return &gitmodels.Error{Kind: gitmodels.Invalid,
 			Message: fmt.Sprintf("the disk of the ledger %s allows no write-ahead log (journal mode %s): choose a local disk", l.shown(), mode)}
 	}
+	if have == ours {
+		return nil // every command opens the ledger, and few migrate it
+	}
+	provider, err := goose.NewProvider(goose.DialectSQLite3, l.db, files,
+		goose.WithTableName(versionTable),
+		goose.WithDisableGlobalRegistry(true),
+		goose.WithLogger(goose.NopLogger()))
+	if err != nil {
+		return err
+	}
 	_, err = provider.Up(ctx)
 	return err
+}
+
+// newestVersion is the version that the last of the migrations makes.
+func newestVersion(files fs.FS) (version int64, err error) {
+	names, err := fs.Glob(files, "*.sql")
+	for _, name := range names {
+		n, err := goose.NumericComponent(name)
+		if err != nil {
+			return 0, err
+		}
+		version = max(version, n)
+	}
+	return version, err
 }
 
 // mustWrite fails when SQLite could open the file for reading alone, which it

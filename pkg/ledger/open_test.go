@@ -119,7 +119,7 @@ func TestOpenRefuses(t *testing.T) {
 		"newer": {func(t *testing.T, home string) {
 			made(t, home)
 			change(t, home, "INSERT INTO ledger_version (version_id, is_applied) VALUES (99, 1)")
-		}, gitmodels.Invalid, []string{"newer git-models", "schema 99", "this one knows 1", "git models --version"}},
+		}, gitmodels.Invalid, []string{"newer git-models", "schema 99", "this one knows 2", "git models --version"}},
 		"of another program": {func(t *testing.T, home string) { change(t, home, "CREATE TABLE cookies (a TEXT)") },
 			gitmodels.Invalid, []string{"another program", "move it away"}},
 		"a folder": {func(t *testing.T, home string) {

@@ -3,32 +3,29 @@ package ledger
 import (
 	"context"
 	"database/sql"
-	"slices"
+	"fmt"
 	"time"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
 
-// nextOutboxQuery finds the oldest item that is due. The outcomes of one run are
-// published in order, so that the note ends with the last: an item waits for
-// the run's earlier ones.
+// nextOutboxQuery finds the oldest item of a kind that is due. The outcomes of one run go to
+// each of their places in order, so that the note ends with the last: an item
+// waits for the run's earlier ones of its kind, and for none of another.
 const nextOutboxQuery = `
-	SELECT o.id, o.run_id, o.attempt, o.tries, a.outcome, r.repository_id
+	SELECT o.id, o.kind, o.run_id, o.attempt, o.tries, a.outcome, r.repository_id
 	FROM outbox o JOIN attempts a ON a.run_id = o.run_id AND a.n = o.attempt JOIN runs r ON r.id = o.run_id
-	WHERE o.not_before <= $1
-		AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.run_id = o.run_id AND e.attempt < o.attempt)
+	WHERE o.kind = $1 AND o.not_before <= $2
+		AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.run_id = o.run_id AND e.attempt < o.attempt AND e.kind = o.kind)
 	ORDER BY o.not_before, o.id LIMIT 1`
 
-// fillOutbox puts the outcome of c's attempt on its way and begins the stage
-// publish.
+// fillOutbox puts the outcome of c's attempt on its way into git and begins the
+// stage publish.
 func (l *Ledger) fillOutbox(ctx context.Context, tx *sql.Tx, c *gitmodels.Claim) error {
-	_, err := tx.ExecContext(ctx, `
-		INSERT INTO outbox (id, run_id, attempt, tries, cause, not_before, created_at) VALUES ($1, $2, $3, 0, '', 0, $4)
-		ON CONFLICT (run_id, attempt) DO NOTHING`, l.newID(), c.Run.ID, c.Attempt.N, l.now())
-	if err != nil {
+	if err := l.putOutbox(ctx, tx, itemKey{c.Run.ID, c.Attempt.N, gitmodels.OutboxGit}); err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `
+	_, err := tx.ExecContext(ctx, `
 		INSERT INTO stages (run_id, attempt, name, state, tries, error, log_path, started_at, finished_at, output)
 		VALUES ($1, $2, $3, $4, 0, '', '', $5, 0, NULL)
 		ON CONFLICT (run_id, attempt, name) DO UPDATE SET state = excluded.state, error = '', finished_at = 0`,
@@ -36,29 +33,28 @@ func (l *Ledger) fillOutbox(ctx context.Context, tx *sql.Tx, c *gitmodels.Claim)
 	return err
 }
 
-// NextOutbox implements gitmodels.Ledger. It does not take the item away.
+// putOutbox adds an item that is due at once, unless it is there.
+func (l *Ledger) putOutbox(ctx context.Context, tx *sql.Tx, k itemKey) error {
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO outbox (id, run_id, attempt, kind, tries, cause, not_before, created_at) VALUES ($1, $2, $3, $4, 0, '', 0, $5)
+		ON CONFLICT (run_id, attempt, kind) DO NOTHING`, l.newID(), k.runID, k.attempt, k.kind, l.now())
+	return err
+}
+
+// NextOutbox implements gitmodels.Ledger. It does not take the item away. Kinds
+// are looked through in their order, git first.
 func (l *Ledger) NextOutbox(ctx context.Context, kinds ...gitmodels.OutboxKind) (*gitmodels.OutboxItem, error) {
-	if len(kinds) > 0 && !slices.Contains(kinds, gitmodels.OutboxGit) {
-		return nil, nil // every item is on its way into git
+	if len(kinds) == 0 {
+		kinds = []gitmodels.OutboxKind{gitmodels.OutboxGit, gitmodels.OutboxNotify}
 	}
 	var found *gitmodels.OutboxItem
-	err := l.read(ctx, "looking into the outbox", func(tx *sql.Tx) error {
-		var repositoryID string
-		item, ok, err := scanMaybe(tx.QueryRowContext(ctx, nextOutboxQuery, l.now()), func(s scanner) (o gitmodels.OutboxItem, err error) {
-			var outcome string
-			if err := s.Scan(&o.ID, &o.RunID, &o.Attempt, &o.Tries, &outcome, &repositoryID); err != nil {
-				return o, err
+	err := l.read(ctx, "looking into the outbox", func(tx *sql.Tx) (err error) {
+		for _, kind := range kinds {
+			if found, err = l.nextOutbox(ctx, tx, kind); found != nil || err != nil {
+				return err
 			}
-			o.Kind = gitmodels.OutboxGit
-			err = decode("outcome", outcome, &o.Outcome)
-			return o, err
-		})
-		if !ok || err != nil {
-			return err
 		}
-		item.Repository, _, err = repositoryByID(ctx, tx, repositoryID)
-		found = &item
-		return err
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -66,13 +62,46 @@ func (l *Ledger) NextOutbox(ctx context.Context, kinds ...gitmodels.OutboxKind) 
 	return found, nil
 }
 
-// DoneOutbox implements gitmodels.Ledger, and ends the stage publish. An item
-// that is gone already is no error.
+// nextOutbox is the oldest item of a kind that is due, or nil.
+func (l *Ledger) nextOutbox(ctx context.Context, tx *sql.Tx, kind gitmodels.OutboxKind) (*gitmodels.OutboxItem, error) {
+	var repositoryID string
+	item, ok, err := scanMaybe(tx.QueryRowContext(ctx, nextOutboxQuery, kind, l.now()), func(s scanner) (o gitmodels.OutboxItem, err error) {
+		var outcome string
+		if err := s.Scan(&o.ID, &o.Kind, &o.RunID, &o.Attempt, &o.Tries, &outcome, &repositoryID); err != nil {
+			return o, err
+		}
+		err = decode("outcome", outcome, &o.Outcome)
+		return o, err
+	})
+	if !ok || err != nil {
+		return nil, err
+	}
+	item.Repository, _, err = repositoryByID(ctx, tx, repositoryID)
+	return &item, err
+}
+
+// DoneOutbox implements gitmodels.Ledger. The stage publish ends with the item of
+// kind git. An item that is gone already is no error, and nothing comes next then.
 func (l *Ledger) DoneOutbox(ctx context.Context, id string, next gitmodels.OutboxKind) error {
 	return l.write(ctx, "taking from the outbox", func(tx *sql.Tx) error {
-		item, ok, err := scanMaybe(tx.QueryRowContext(ctx, "DELETE FROM outbox WHERE id = $1 RETURNING run_id, attempt", id), scanItemKey)
+		item, ok, err := scanMaybe(tx.QueryRowContext(ctx, "DELETE FROM outbox WHERE id = $1 RETURNING run_id, attempt, kind", id), scanItemKey)
 		if !ok || err != nil {
 			return err
+		}
+		switch next {
+		case "":
+		case gitmodels.OutboxGit, gitmodels.OutboxNotify:
+			if next == item.kind {
+				return fmt.Errorf("outcome of run %s goes to %s a second time", item.runID, next)
+			}
+			if err := l.putOutbox(ctx, tx, itemKey{item.runID, item.attempt, next}); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("an outcome cannot go to %q", next)
+		}
+		if item.kind != gitmodels.OutboxGit {
+			return nil
 		}
 		_, err = tx.ExecContext(ctx, `
 			UPDATE stages SET state = $1, tries = tries + 1, error = '', finished_at = $2
@@ -87,7 +116,7 @@ func (l *Ledger) DoneOutbox(ctx context.Context, id string, next gitmodels.Outbo
 func (l *Ledger) RetryOutbox(ctx context.Context, id, cause string, at time.Time) error {
 	return l.write(ctx, "putting back into the outbox", func(tx *sql.Tx) error {
 		item, ok, err := scanMaybe(tx.QueryRowContext(ctx, `
-			UPDATE outbox SET tries = tries + 1, cause = $1, not_before = $2 WHERE id = $3 RETURNING run_id, attempt`,
+			UPDATE outbox SET tries = tries + 1, cause = $1, not_before = $2 WHERE id = $3 RETURNING run_id, attempt, kind`,
 			cause, millis(at), id), scanItemKey)
 		if err != nil {
 			return err
@@ -95,19 +124,24 @@ func (l *Ledger) RetryOutbox(ctx context.Context, id, cause string, at time.Time
 		if !ok {
 			return notFound("the outbox holds no item %s", gitmodels.Printable(id, 80))
 		}
+		if item.kind != gitmodels.OutboxGit {
+			return nil
+		}
 		_, err = tx.ExecContext(ctx, "UPDATE stages SET tries = tries + 1, error = $1 WHERE run_id = $2 AND attempt = $3 AND name = $4",
 			cause, item.runID, item.attempt, gitmodels.StagePublish)
 		return err
 	})
 }
 
+// itemKey tells an item by what it delivers.
 type itemKey struct {
 	runID   string
 	attempt int
+	kind    gitmodels.OutboxKind
 }
 
 func scanItemKey(s scanner) (k itemKey, err error) {
-	err = s.Scan(&k.runID, &k.attempt)
+	err = s.Scan(&k.runID, &k.attempt, &k.kind)
 	return k, err
 }
 

@@ -47,15 +47,24 @@ func (l *Ledger) RecordPush(ctx context.Context, p gitmodels.NewPush) (gitmodels
 	return done.PushRecord, err
 }
 
-// Batch implements gitmodels.Ledger.
+// Batch implements gitmodels.Ledger. A push that is refused leaves nothing behind
+// and fn may go on; when the database itself fails, a push may be half recorded,
+// and everything is taken back whatever fn says.
 func (l *Ledger) Batch(ctx context.Context, fn func(gitmodels.PushRecorder) error) error {
-	return l.write(ctx, "recording pushes", func(tx *sql.Tx) error { return fn(&batch{l, tx}) })
+	return l.write(ctx, "recording pushes", func(tx *sql.Tx) error {
+		b := &batch{l: l, tx: tx}
+		if err := fn(b); err != nil {
+			return err
+		}
+		return b.failed
+	})
 }
 
 // batch records pushes within one transaction.
 type batch struct {
-	l  *Ledger
-	tx *sql.Tx
+	l      *Ledger
+	tx     *sql.Tx
+	failed error // of the database
 }
 
 // RecordPush implements gitmodels.PushRecorder.
@@ -64,7 +73,11 @@ func (b *batch) RecordPush(ctx context.Context, p gitmodels.NewPush) (gitmodels.
 		return gitmodels.PushRecord{}, err
 	}
 	done, err := b.l.recordPush(ctx, b.tx, p)
-	return done.PushRecord, b.l.explain("recording a push", err)
+	err = b.l.explain("recording a push", err)
+	if err != nil && gitmodels.KindOf(err) == gitmodels.Internal && b.failed == nil {
+		b.failed = err
+	}
+	return done.PushRecord, err
 }
 
 // Base implements gitmodels.PushRecorder.
@@ -168,18 +181,25 @@ func (l *Ledger) decide(ctx context.Context, tx *sql.Tx, p gitmodels.NewPush, pr
 		return record{}, err
 	}
 	r := record{PushRecord: p.PushRecord, seq: prior.seq}
+	completes := exists && prior.Decision == gitmodels.DecisionRun
 	switch {
-	case exists && prior.Decision == gitmodels.DecisionRun:
+	case completes:
 		r.Decision = gitmodels.DecisionRun
 		// The first attempt was made in the name of whoever the reflog named.
 		_, err = tx.ExecContext(ctx, "UPDATE attempts SET actor = $1 WHERE run_id = $2 AND n = 1", p.Pusher.Name, run.ID)
+	case exists && p.Again && run.State.Terminal():
+		r.Decision = gitmodels.DecisionRun
+		err = l.again(ctx, tx, run, p)
 	case exists:
 		r.Decision, r.Reason = gitmodels.DecisionAttached, attachedReason(run)
 	case p.Skip != "":
 		r.Decision, r.Reason = gitmodels.DecisionSkipped, p.Skip
 	default:
 		r.Decision = gitmodels.DecisionRun
-		run, err = l.createRun(ctx, tx, p.RepositoryID, p.New, p.Ref, p.Abbrev, "push", p.Pusher.Name)
+		run, err = l.createRun(ctx, tx, p, "push")
+	}
+	if err == nil && exists && run.State == gitmodels.Queued {
+		err = raise(ctx, tx, run, p, completes)
 	}
 	if err != nil {
 		return record{}, err
@@ -191,6 +211,20 @@ func (l *Ledger) decide(ctx context.Context, tx *sql.Tx, p gitmodels.NewPush, pr
 	r.At = fromMillis(millis(r.At)) // as it will be read back
 	r.seq, err = l.putRecord(ctx, tx, r, p.Abbrev)
 	return r, err
+}
+
+// raise gives a queued run what a further push of its commit brings: a higher
+// priority, and the engine if it was not known. A priority that completes the
+// record of the run's own push counts even when it is lower than none.
+func raise(ctx context.Context, tx *sql.Tx, run gitmodels.Run, p gitmodels.NewPush, completes bool) error {
+	priority := max(run.Priority, p.Priority)
+	if completes && run.Priority == 0 {
+		priority = p.Priority
+	}
+	_, err := tx.ExecContext(ctx, `
+		UPDATE runs SET priority = $1, engine = CASE WHEN engine = '' THEN $2 ELSE engine END WHERE id = $3`,
+		priority, p.Engine, run.ID)
+	return err
 }
 
 // attachedReason says what became, or will become, of the commit's run.
@@ -234,12 +268,16 @@ func (l *Ledger) putRecord(ctx context.Context, tx *sql.Tx, r record, abbrev int
 	return seq, err
 }
 
-// createRun makes the run of a commit that has none, with its first attempt, at
-// the end of the queue, and ties the commit's earlier records to it.
-func (l *Ledger) createRun(ctx context.Context, tx *sql.Tx, repositoryID string, commit gitmodels.CommitID, ref gitmodels.RefName,
-	abbrev int, cause, actor string) (gitmodels.Run, error) {
-	run := gitmodels.Run{ID: l.newID(), RepositoryID: repositoryID, Commit: commit, Ref: ref, State: gitmodels.Queued,
-		Attempt: 1, CreatedAt: fromMillis(l.now())}
+// createRun makes the run of p's commit, which has none, with its first attempt,
+// at the end of the queue, and ties the commit's earlier records to it.
+func (l *Ledger) createRun(ctx context.Context, tx *sql.Tx, p gitmodels.NewPush, cause string) (gitmodels.Run, error) {
+	run := gitmodels.Run{ID: l.newID(), RepositoryID: p.RepositoryID, Commit: p.New, Ref: p.Ref, State: gitmodels.Queued,
+		Attempt: 1, Priority: p.Priority, CreatedAt: fromMillis(l.now())}
+	place, err := next(ctx, tx, "places")
+	if err != nil {
+		return run, err
+	}
+	abbrev, commit := p.Abbrev, p.New
 	if abbrev <= 0 || abbrev > len(commit) {
 		abbrev = len(commit)
 	}
@@ -247,10 +285,10 @@ func (l *Ledger) createRun(ctx context.Context, tx *sql.Tx, repositoryID string,
 		run.Short = commit.Short(digits)
 		ok, err := changed(tx.ExecContext(ctx, `
 			INSERT INTO runs (id, repository_id, commit_id, short, ref, state, waiting, cause, attempt, cancel_requested, cancel_by,
-				created_at, started_at, finished_at, queued_at, not_before, lease_owner, lease_until, epoch)
-			VALUES ($1, $2, $3, $4, $5, $6, '', '', 1, 0, '', $7, 0, 0, $7, 0, '', 0, 0)
+				created_at, started_at, finished_at, not_before, lease_owner, lease_until, epoch, priority, engine, place)
+			VALUES ($1, $2, $3, $4, $5, $6, '', '', 1, 0, '', $7, 0, 0, 0, '', 0, 0, $8, $9, $10)
 			ON CONFLICT DO NOTHING`,
-			run.ID, repositoryID, commit, run.Short, ref, run.State, millis(run.CreatedAt)))
+			run.ID, run.RepositoryID, commit, run.Short, run.Ref, run.State, millis(run.CreatedAt), run.Priority, p.Engine, place))
 		if err != nil {
 			return run, err
 		}
@@ -259,7 +297,7 @@ func (l *Ledger) createRun(ctx context.Context, tx *sql.Tx, repositoryID string,
 		}
 		// Either the commit has a run by now, or another commit has the name.
 		// Only the full id tells.
-		if other, exists, err := runOfCommit(ctx, tx, repositoryID, commit); exists || err != nil {
+		if other, exists, err := runOfCommit(ctx, tx, run.RepositoryID, commit); exists || err != nil {
 			return other, err
 		}
 		if digits >= len(commit) {
@@ -267,10 +305,10 @@ func (l *Ledger) createRun(ctx context.Context, tx *sql.Tx, repositoryID string,
 		}
 	}
 	if err := l.addAttempt(ctx, tx, gitmodels.Attempt{RunID: run.ID, N: 1, Name: gitmodels.AttemptName(run.Short, 1),
-		Cause: cause, Actor: actor, State: gitmodels.Queued}); err != nil {
+		Cause: cause, Actor: p.Pusher.Name, State: gitmodels.Queued}); err != nil {
 		return run, err
 	}
-	_, err := tx.ExecContext(ctx, "UPDATE pushes SET run_id = $1 WHERE repository_id = $2 AND new_id = $3", run.ID, repositoryID, commit)
+	_, err = tx.ExecContext(ctx, "UPDATE pushes SET run_id = $1 WHERE repository_id = $2 AND new_id = $3", run.ID, run.RepositoryID, commit)
 	return run, err
 }
 
@@ -320,5 +358,5 @@ func baseOf(ctx context.Context, tx *sql.Tx, repositoryID string, ref gitmodels.
 
 const baseQuery = `
 	SELECT p.new_id FROM pushes p JOIN runs r ON r.id = p.run_id
-	WHERE p.repository_id = $1 AND p.ref = $2 AND p.source <> $3 AND r.state NOT IN ($4, $5, $6)
+	WHERE p.run_id IS NOT NULL AND p.repository_id = $1 AND p.ref = $2 AND p.source <> $3 AND r.state NOT IN ($4, $5, $6)
 	ORDER BY p.seq DESC LIMIT 1`

@@ -98,12 +98,12 @@ func repositoryByID(ctx context.Context, tx *sql.Tx, id string) (gitmodels.Repos
 	return scanMaybe(tx.QueryRowContext(ctx, "SELECT "+repositoryColumns+" FROM repositories WHERE id = $1", id), scanRepository)
 }
 
-const runColumns = `id, repository_id, commit_id, short, ref, state, waiting, cause, attempt,
+const runColumns = `id, repository_id, commit_id, short, ref, state, waiting, cause, attempt, priority,
 	cancel_requested, cancel_by, created_at, started_at, finished_at`
 
 func scanRun(s scanner) (r gitmodels.Run, err error) {
 	var cancel, created, started, finished int64
-	err = s.Scan(&r.ID, &r.RepositoryID, &r.Commit, &r.Short, &r.Ref, &r.State, &r.Waiting, &r.Cause, &r.Attempt,
+	err = s.Scan(&r.ID, &r.RepositoryID, &r.Commit, &r.Short, &r.Ref, &r.State, &r.Waiting, &r.Cause, &r.Attempt, &r.Priority,
 		&cancel, &r.CancelBy, &created, &started, &finished)
 	r.CancelRequested = cancel != 0
 	r.CreatedAt, r.StartedAt, r.FinishedAt = fromMillis(created), fromMillis(started), fromMillis(finished)

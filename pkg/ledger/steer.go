@@ -75,9 +75,10 @@ func (l *Ledger) Rerun(ctx context.Context, repositoryID string, commit gitmodel
 		case exists && !run.State.Terminal():
 			return invalid("run %s is %s: wait for its end, or cancel it first", run.Short, run.State)
 		case exists:
-			err = l.nextAttempt(ctx, tx, run, by)
+			err = l.nextAttempt(ctx, tx, run, "rerun", by)
 		default:
-			run, err = l.createRun(ctx, tx, repositoryID, commit, newest.Ref, abbrev, "rerun", by)
+			run, err = l.createRun(ctx, tx, gitmodels.NewPush{Abbrev: abbrev, PushRecord: gitmodels.PushRecord{RepositoryID: repositoryID,
+				Update: gitmodels.Update{New: commit, Ref: newest.Ref}, Pusher: gitmodels.Pusher{Name: by}}}, "rerun")
 		}
 		if err != nil {
 			return err
@@ -101,15 +102,32 @@ func (l *Ledger) Rerun(ctx context.Context, repositoryID string, commit gitmodel
 	return run, nil
 }
 
-// nextAttempt queues another attempt of a run that has ended, under a new name.
-func (l *Ledger) nextAttempt(ctx context.Context, tx *sql.Tx, run gitmodels.Run, by string) error {
-	_, err := tx.ExecContext(ctx, "UPDATE runs SET cancel_requested = 0, cancel_by = '', queued_at = $1 WHERE id = $2", l.now(), run.ID)
+// again makes another attempt of a run that has ended, for a push that asks for it.
+func (l *Ledger) again(ctx context.Context, tx *sql.Tx, run gitmodels.Run, p gitmodels.NewPush) error {
+	_, err := tx.ExecContext(ctx, "UPDATE runs SET priority = $1, engine = CASE WHEN $2 = '' THEN engine ELSE $2 END WHERE id = $3",
+		p.Priority, p.Engine, run.ID)
 	if err != nil {
+		return err
+	}
+	if err := l.nextAttempt(ctx, tx, run, "again", p.Pusher.Name); err != nil {
+		return err
+	}
+	return l.addEvent(ctx, tx, run.RepositoryID, run.ID, "again", "asked by "+p.Pusher.Name)
+}
+
+// nextAttempt queues another attempt of a run that has ended, under a new name
+// and at the end of the queue. It keeps the run's priority.
+func (l *Ledger) nextAttempt(ctx context.Context, tx *sql.Tx, run gitmodels.Run, cause, by string) error {
+	place, err := next(ctx, tx, "places")
+	if err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, "UPDATE runs SET cancel_requested = 0, cancel_by = '', place = $1 WHERE id = $2", place, run.ID); err != nil {
 		return err
 	}
 	n := run.Attempt + 1
 	return l.queueAttempt(ctx, tx, gitmodels.Attempt{RunID: run.ID, N: n, Name: gitmodels.AttemptName(run.Short, n),
-		Cause: "rerun", Actor: by})
+		Cause: cause, Actor: by})
 }
 
 // newestRecord is the record of a commit that came last.

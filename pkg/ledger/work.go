@@ -161,6 +161,9 @@ func (l *Ledger) Intend(ctx context.Context, c *gitmodels.Claim, stage gitmodels
 		if sub, _, err = submission(ctx, tx, c, stage); err != nil || stage != gitmodels.StageTrain {
 			return err
 		}
+		if _, err = tx.ExecContext(ctx, "UPDATE runs SET engine = $1 WHERE id = $2", sub.Engine, c.Run.ID); err != nil {
+			return err
+		}
 		_, err = tx.ExecContext(ctx, "UPDATE attempts SET engine = $1 WHERE run_id = $2 AND n = $3", sub.Engine, c.Run.ID, c.Attempt.N)
 		return err
 	})
