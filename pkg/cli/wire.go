@@ -81,12 +81,12 @@ func (p *program) wireRunner(ctx context.Context, cfg *runner.Config) error {
 	cfg.Metrics = metrics.Read
 	cfg.Publisher = &publish.Publisher{
 		Open: func(path string) (publish.Refs, error) { return gitrepo.Open(path) },
-		NotesRef: func(ctx context.Context, repo gitmodels.Repository) (gitmodels.RefName, error) {
+		Settings: func(ctx context.Context, repo gitmodels.Repository) (publish.Settings, error) {
 			pol, _, err := protectedPolicy(ctx, repo.Path, home)
 			if err != nil {
-				return "", err
+				return publish.Settings{}, err
 			}
-			return pol.NotesRef, nil
+			return publish.Settings{NotesRef: pol.NotesRef, Tags: pol.Tags}, nil
 		},
 	}
 	cfg.Versions = func(ctx context.Context) map[string]string { return versions(ctx, engine) }

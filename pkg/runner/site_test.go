@@ -74,9 +74,6 @@ func newSite(t *testing.T) *site {
 
 // siteConfig wires real adapters as the command line does.
 func siteConfig(home string, l gitmodels.Ledger, tr gitmodels.Trainer) runner.Config {
-	notesRef := func(ctx context.Context, repo gitmodels.Repository) (gitmodels.RefName, error) {
-		return publish.DefaultNotesRef, nil
-	}
 	return runner.Config{
 		Home: home, Version: "test", Ledger: l, Spool: spoolPort{home},
 		Open: func(path string) (runner.Repo, error) {
@@ -96,7 +93,7 @@ func siteConfig(home string, l gitmodels.Ledger, tr gitmodels.Trainer) runner.Co
 		},
 		Trainers:  map[string]gitmodels.Trainer{"process": tr},
 		Store:     store.New(home),
-		Publisher: &publish.Publisher{Open: func(path string) (publish.Refs, error) { return gitrepo.Open(path) }, NotesRef: notesRef},
+		Publisher: &publish.Publisher{Open: func(path string) (publish.Refs, error) { return gitrepo.Open(path) }},
 		Metrics:   metrics.Read,
 		Pace: runner.Pace{Spool: 20 * time.Millisecond, Claim: 20 * time.Millisecond, Reconcile: time.Hour, Status: 5 * time.Millisecond,
 			Settle: time.Nanosecond, Lease: 5 * time.Second, Backoff: time.Millisecond, Waiting: 10 * time.Millisecond},
