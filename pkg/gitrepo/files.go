@@ -72,11 +72,11 @@ func (o *objects) lookup(root, path string) (gitmodels.TreeFile, error) {
 	file := gitmodels.TreeFile{Path: path, Kind: gitmodels.KindAbsent}
 	tree, parts := root, strings.Split(path, "/")
 	for i, part := range parts {
-		entries, err := o.tree(tree)
+		t, err := o.tree(tree)
 		if err != nil {
 			return file, err
 		}
-		entry, ok, err := find(entries, part)
+		entry, ok, err := t.find(part)
 		if err != nil || !ok {
 			return file, err
 		}
@@ -103,22 +103,6 @@ func (o *objects) lookup(root, path string) (gitmodels.TreeFile, error) {
 		}
 	}
 	return file, nil
-}
-
-// find returns the entry of that name. A tree that has it twice means different
-// things to different readers.
-func find(entries []treeEntry, name string) (entry treeEntry, ok bool, err error) {
-	for _, e := range entries {
-		if e.name != name {
-			continue
-		}
-		if ok {
-			return e, false, &gitmodels.Error{Kind: gitmodels.Invalid, Op: "look up path",
-				Message: fmt.Sprintf("the commit's tree lists %s twice", gitmodels.Printable(name, 200))}
-		}
-		entry, ok = e, true
-	}
-	return entry, ok, nil
 }
 
 func (o *objects) blob(file gitmodels.TreeFile, entry treeEntry) (gitmodels.TreeFile, error) {

@@ -152,7 +152,7 @@ func FuzzParseTree(f *testing.F) {
 		if idBytes != 20 && idBytes != 32 {
 			t.Skip()
 		}
-		entries, err := parseTree(data, idBytes)
+		entries, err := treeData{"x", data, idBytes}.entries()
 		if err != nil {
 			return
 		}
@@ -165,7 +165,7 @@ func FuzzParseTree(f *testing.F) {
 			fmt.Sscanf(e.id, "%x", &id)
 			fmt.Fprintf(&b, "%o %s\x00%s", e.mode, e.name, id)
 		}
-		again, err := parseTree([]byte(b.String()), idBytes)
+		again, err := treeData{"x", []byte(b.String()), idBytes}.entries()
 		if err != nil || len(again) != len(entries) {
 			t.Fatalf("read back: %d entries, %v", len(again), err)
 		}

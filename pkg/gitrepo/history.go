@@ -98,7 +98,7 @@ func (r *Repo) Peel(ctx context.Context, rev string) (gitmodels.CommitID, error)
 		if at := strings.Index(rev, "@{"); at >= 0 && at < end {
 			end = at
 		}
-		id, err := r.tip(ctx, gitmodels.RefName(rev[:end]))
+		id, err := r.Tip(ctx, gitmodels.RefName(rev[:end]))
 		if err != nil {
 			return "", err
 		}

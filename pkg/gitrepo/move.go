@@ -2,6 +2,7 @@ package gitrepo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,60 +10,110 @@ import (
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
 
-// Tip is what the ref of exactly this name points to, empty when there is none.
-func (r *Repo) Tip(ctx context.Context, ref gitmodels.RefName) (gitmodels.CommitID, error) {
-	return r.tip(ctx, ref)
-}
+// Why a ref was not written; for errors.Is.
+var (
+	// ErrMoved: the ref is not where the caller saw it last. Look again, decide
+	// again.
+	ErrMoved = errors.New("the ref moved meanwhile")
+	// ErrClash: another ref stands in the way, because a name cannot be a ref and
+	// a folder of refs at once.
+	ErrClash = errors.New("another ref is in the way")
+)
 
-// UpdateRef moves ref from old to id, in one step that fails with errMoved's
-// words when it is elsewhere by now. A zero old makes the ref.
+// UpdateRef moves ref from old to id in one step; a zero old makes the ref. When
+// it is elsewhere by now, nothing happens but an error that is ErrMoved; ErrClash
+// when the name is taken as a folder, or lies below a ref. A ref that is symbolic
+// is refused: what it stands for is never moved. Locks are waited for, hooks do
+// not run.
 func (r *Repo) UpdateRef(ctx context.Context, ref gitmodels.RefName, id, old gitmodels.CommitID) error {
-	if old == "" {
+	if err := r.checkID(id); err != nil {
+		return err
+	}
+	if old.IsZero() {
 		old = gitmodels.CommitID(strings.Repeat("0", r.idLength))
+	} else if err := r.checkID(old); err != nil {
+		return err
 	}
-	return r.updateRef(ctx, ref, string(id), string(old))
+	return r.moveRef(ctx, "move ref", ref, old, "update-ref", "--no-deref", string(ref), string(id), string(old))
 }
 
-// DeleteRef removes ref if it is at old; one that is gone is no error.
+// DeleteRef removes ref if it is at old, see UpdateRef; one that is gone is no
+// error.
 func (r *Repo) DeleteRef(ctx context.Context, ref gitmodels.RefName, old gitmodels.CommitID) error {
-	return r.updateRef(ctx, ref, "-d", string(old))
-}
-
-func (r *Repo) updateRef(ctx context.Context, ref gitmodels.RefName, what, old string) error {
-	if err := r.checkWritable("move ref"); err != nil {
+	if err := r.checkID(old); err != nil {
 		return err
 	}
-	if err := checkRef(ref); err != nil {
-		return err
+	err := r.moveRef(ctx, "delete ref", ref, old, "update-ref", "--no-deref", "-d", string(ref), string(old))
+	if errors.Is(err, ErrMoved) {
+		if at, tipErr := r.Tip(ctx, ref); tipErr == nil && at == "" {
+			return nil
+		}
 	}
-	args := []string{"update-ref", "--no-deref", string(ref), what, old}
-	if what == "-d" {
-		args = []string{"update-ref", "--no-deref", "-d", string(ref), old}
-	}
-	_, err := r.ask(ctx, args...)
 	return err
 }
 
-// WriteTag makes an annotated tag of target below refs/tags/. A tag never moves:
-// one of that name that exists is left as it is.
+// WriteTag makes an annotated tag of target below refs/tags/, by git-models. A
+// tag never moves: one of that name that exists is left as it is. See UpdateRef
+// for ErrClash.
 func (r *Repo) WriteTag(ctx context.Context, tag gitmodels.RefName, target gitmodels.CommitID, message string) error {
-	if err := r.checkWritable("write tag"); err != nil {
+	if err := r.checkID(target); err != nil {
 		return err
 	}
 	name, ok := strings.CutPrefix(string(tag), "refs/tags/")
-	if !ok {
-		return &gitmodels.Error{Kind: gitmodels.Invalid, Op: "write tag", Message: fmt.Sprintf("%q is no tag", gitmodels.Printable(string(tag), 200))}
+	if !ok || strings.HasPrefix(name, "-") || strings.TrimSpace(message) == "" {
+		return &gitmodels.Error{Kind: gitmodels.Invalid, Op: "write tag",
+			Message: fmt.Sprintf("%q with a message of %d bytes makes no annotated tag", gitmodels.Printable(string(tag), 200), len(message))}
 	}
-	if at, err := r.tip(ctx, tag); err != nil || at != "" {
+	if at, err := r.Tip(ctx, tag); err != nil || at != "" {
 		return err
 	}
-	c := r.call("tag", "-a", "--cleanup=verbatim", "-F", "-", name, string(target))
-	c.stdin = strings.NewReader(message)
-	res, err := run(ctx, c)
-	if err != nil || res.code == 0 {
+	c := r.call("tag", "-a", "--cleanup=verbatim", "-F", "-", "--", name, string(target))
+	err := r.writeRef(ctx, "write tag", tag, "", c, message)
+	if errors.Is(err, ErrMoved) {
+		return nil // another was quicker
+	}
+	return err
+}
+
+// moveRef runs one update-ref.
+func (r *Repo) moveRef(ctx context.Context, op string, ref gitmodels.RefName, old gitmodels.CommitID, args ...string) error {
+	target, symbolic, err := r.SymbolicTarget(ctx, ref)
+	if err == nil && symbolic {
+		err = &gitmodels.Error{Kind: gitmodels.Invalid, Op: op, Message: fmt.Sprintf("%s is a symbolic ref to %s",
+			gitmodels.Printable(string(ref), 200), gitmodels.Printable(string(target), 200))}
+	}
+	if err != nil {
 		return err
 	}
-	return res.failure()
+	return r.writeRef(ctx, op, ref, old, r.call(args...), "")
+}
+
+// writeRef runs a child that moves ref from old, again while another holds a
+// lock, and says why it failed.
+func (r *Repo) writeRef(ctx context.Context, op string, ref gitmodels.RefName, old gitmodels.CommitID, c call, stdin string) error {
+	if err := r.checkWritable(op); err != nil {
+		return err
+	}
+	return retry(ctx, op+" "+gitmodels.Printable(string(ref), 200), func() (bool, error) {
+		c.stdin = strings.NewReader(stdin)
+		res, err := run(ctx, c)
+		if err != nil || res.code == 0 {
+			return false, err
+		}
+		failure := res.failure()
+		switch {
+		case strings.Contains(res.stderr, "Unable to create"):
+			return true, failure
+		case strings.Contains(res.stderr, "; cannot create '"), strings.Contains(res.stderr, "non-empty directory"):
+			failure.Err = fmt.Errorf("%w: %w", ErrClash, failure.Err)
+			return false, failure
+		}
+		at, err := r.Tip(ctx, ref)
+		if err == nil && at != old && !(at == "" && old.IsZero()) {
+			failure.Err = fmt.Errorf("%w: %w", ErrMoved, failure.Err)
+		}
+		return false, failure
+	})
 }
 
 // Commits lists the commits that include reaches and none of exclude does,
@@ -71,7 +122,7 @@ func (r *Repo) Commits(ctx context.Context, include gitmodels.CommitID, exclude 
 	if err := r.checkIDs(append([]gitmodels.CommitID{include}, exclude...)...); err != nil {
 		return nil, err
 	}
-	args := []string{"rev-list", "--topo-order", "--reverse", "--max-count=" + strconv.Itoa(limit), string(include)}
+	args := []string{"rev-list", "--topo-order", "--reverse", "--max-count=" + strconv.Itoa(max(limit, 0)), string(include)}
 	for _, id := range exclude {
 		args = append(args, "^"+string(id))
 	}

@@ -32,7 +32,7 @@ func (r *Repo) WriteNote(ctx context.Context, notesRef gitmodels.RefName, commit
 		return err
 	}
 	return retry(ctx, "write note of "+string(commit), func() (bool, error) {
-		tip, err := r.tip(ctx, notesRef)
+		tip, err := r.Tip(ctx, notesRef)
 		if err != nil {
 			return false, err
 		}
@@ -53,7 +53,7 @@ func (r *Repo) ReadNote(ctx context.Context, notesRef gitmodels.RefName, commit 
 	if err := r.checkID(commit); err != nil {
 		return "", false, err
 	}
-	tip, err := r.tip(ctx, notesRef)
+	tip, err := r.Tip(ctx, notesRef)
 	if err != nil || tip == "" {
 		return "", false, err
 	}
@@ -69,21 +69,21 @@ func (r *Repo) note(ctx context.Context, tip, commit gitmodels.CommitID) (string
 }
 
 func (r *Repo) noteIn(objs *objects, tip, commit gitmodels.CommitID) (string, bool, error) {
-	entries, err := objs.tree(string(tip) + "^{tree}")
+	t, err := objs.tree(string(tip) + "^{tree}")
 	rest := string(commit)
 	for err == nil {
-		if e, ok, err := find(entries, rest); err != nil {
+		if e, ok, err := t.find(rest); err != nil {
 			return "", false, err
 		} else if ok && e.is(modeFile) {
 			text, err := objs.text(e.id)
 			return text, err == nil, err
 		}
-		e, ok, findErr := find(entries, rest[:2])
+		e, ok, findErr := t.find(rest[:2])
 		if findErr != nil || !ok || !e.is(modeTree) || len(rest) <= 2 {
 			return "", false, findErr
 		}
 		rest = rest[2:]
-		entries, err = objs.tree(e.id)
+		t, err = objs.tree(e.id)
 	}
 	return "", false, err
 }
@@ -91,7 +91,7 @@ func (r *Repo) noteIn(objs *objects, tip, commit gitmodels.CommitID) (string, bo
 // Notes lists every note of the ref, sorted by commit; none when the ref does
 // not exist.
 func (r *Repo) Notes(ctx context.Context, notesRef gitmodels.RefName) ([]Note, error) {
-	tip, err := r.tip(ctx, notesRef)
+	tip, err := r.Tip(ctx, notesRef)
 	if err != nil || tip == "" {
 		return nil, err
 	}
@@ -101,7 +101,11 @@ func (r *Repo) Notes(ctx context.Context, notesRef gitmodels.RefName) ([]Note, e
 }
 
 func (o *objects) notes(notes []Note, tree, prefix string, idLength int) ([]Note, error) {
-	entries, err := o.tree(tree)
+	t, err := o.tree(tree)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := t.entries()
 	if err != nil {
 		return nil, err
 	}

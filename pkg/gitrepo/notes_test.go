@@ -158,7 +158,7 @@ func TestNoteWrittenMeanwhile(t *testing.T) {
 	a := commit(t, r, content{"f": "1"})
 	b := commit(t, r, content{"f": "2"})
 	gitIn(t, r.Dir(), "notes", "--ref=models", "add", "-m", "first", string(b))
-	old := must(r.tip(ctx, notesRef))(t)
+	old := must(r.Tip(ctx, notesRef))(t)
 	gitIn(t, r.Dir(), "notes", "--ref=models", "add", "-f", "-m", "meanwhile", string(b))
 	body := fmt.Sprintf("N inline %s\ndata 1\nx\n", a)
 	if err := r.fastImport(ctx, notesRef, old, "m", body); !errors.Is(err, errMoved) {

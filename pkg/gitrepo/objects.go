@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
@@ -38,49 +40,92 @@ var errMissing = errors.New("no such object")
 // is ended then, and the next read starts another. It is not for concurrent
 // use.
 type objects struct {
-	ctx    context.Context
+	ctx    context.Context // the child's life
+	asking context.Context // the question's, or nil
+	stop   func() bool     // unbinds the child from asking
 	repo   *Repo
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	out    *bufio.Reader
-	stderr *bounded
+	said   *complaints
 	cancel context.CancelFunc
-	trees  map[string][]treeEntry
+	trees  map[string]treeData
+	held   int // bytes in trees
 }
+
+// maxHeld bounds the trees that are kept for the next path, in bytes.
+const maxHeld = 16 << 20
 
 func (r *Repo) objects(ctx context.Context) *objects {
-	return &objects{ctx: ctx, repo: r, trees: map[string][]treeEntry{}}
+	return &objects{ctx: ctx, repo: r, trees: map[string]treeData{}}
 }
 
+// start runs the child, unless it runs already.
 func (o *objects) start() error {
+	if o.cmd != nil {
+		return nil
+	}
 	ctx, cancel := context.WithCancel(o.ctx)
 	c := o.repo.call("cat-file", "--batch")
-	cmd := c.command(ctx)
-	o.stderr = &bounded{limit: maxStderr}
-	cmd.Stderr = o.stderr
+	err := o.connect(c.command(ctx), cancel)
+	if err != nil {
+		cancel()
+		return &gitmodels.Error{Op: c.name(), Err: err}
+	}
+	o.bind()
+	return nil
+}
+
+// within binds the child to ctx as well, until the function it returns is
+// called.
+func (o *objects) within(ctx context.Context) func() {
+	o.asking = ctx
+	o.bind()
+	return func() {
+		if o.cmd != nil && o.stop != nil && !o.stop() {
+			o.close() // killed, even if the answer came first
+		}
+		o.asking, o.stop = nil, nil
+	}
+}
+
+func (o *objects) bind() {
+	if o.cmd != nil && o.asking != nil {
+		o.stop = context.AfterFunc(o.asking, o.cancel)
+	}
+}
+
+func (o *objects) connect(cmd *exec.Cmd, cancel context.CancelFunc) error {
+	said, stderr, err := listen()
+	if err != nil {
+		return err
+	}
+	defer stderr.Close()
+	cmd.Stderr = stderr
 	in, err := cmd.StdinPipe()
 	if err == nil {
 		var out io.ReadCloser
 		if out, err = cmd.StdoutPipe(); err == nil {
 			if err = cmd.Start(); err == nil {
-				o.cmd, o.in, o.out, o.cancel = cmd, in, bufio.NewReaderSize(out, 32<<10), cancel
+				o.cmd, o.in, o.out, o.said, o.cancel = cmd, in, bufio.NewReaderSize(out, 32<<10), said, cancel
 				return nil
 			}
 		}
 	}
-	cancel()
-	return &gitmodels.Error{Op: c.name(), Err: err}
+	said.close()
+	return err
 }
 
-// close ends the child, whatever it is doing.
+// close ends the child, whatever it is doing, and does not wait until it is
+// gone: what it had to say was read before.
 func (o *objects) close() {
 	if o.cmd == nil {
 		return
 	}
 	o.cancel()
 	o.in.Close()
-	// Killed or not: what it had to say was read before.
-	_ = o.cmd.Wait()
+	o.said.close()
+	go func(cmd *exec.Cmd) { _ = cmd.Wait() }(o.cmd)
 	o.cmd = nil
 }
 
@@ -94,13 +139,63 @@ func (o *objects) fail(cause error) error {
 	waited := o.cmd.Wait()
 	o.cancel()
 	o.cmd = nil
-	if err := context.Cause(o.ctx); err != nil {
+	if err := o.ended(); err != nil {
 		cause = err
 	} else if waited != nil {
 		cause = fmt.Errorf("%w (%w)", cause, waited)
 	}
-	return &gitmodels.Error{Op: o.repo.call("cat-file", "--batch").name(), Err: withStderr(cause, o.stderr.text())}
+	stderr := o.said.text()
+	o.said.close()
+	return &gitmodels.Error{Op: o.repo.call("cat-file", "--batch").name(), Err: withStderr(cause, stderr)}
 }
+
+// ended says why nobody waits for an answer any more, if so.
+func (o *objects) ended() error {
+	if o.asking != nil && o.asking.Err() != nil {
+		return context.Cause(o.asking)
+	}
+	return context.Cause(o.ctx)
+}
+
+// complaints is a child's standard error, read in between: what the child wrote
+// before it gave an answer is in the pipe when the answer arrives.
+type complaints struct {
+	pipe *os.File
+	kept bounded
+}
+
+// listen returns the reader and what the child gets.
+func listen() (*complaints, *os.File, error) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	return &complaints{pipe: read, kept: bounded{limit: maxStderr}}, write, nil
+}
+
+// text is everything that the child has said so far, as far as it is kept.
+func (c *complaints) text() string {
+	raw, err := c.pipe.SyscallConn()
+	if err != nil {
+		return "fatal: standard error cannot be read: " + err.Error()
+	}
+	buf := make([]byte, 4<<10)
+	for more := true; more; {
+		err = raw.Read(func(fd uintptr) bool {
+			n, err := syscall.Read(int(fd), buf)
+			if more = n > 0 || errors.Is(err, syscall.EINTR); n > 0 {
+				c.kept.Write(buf[:n])
+			}
+			return true
+		})
+		if err != nil {
+			return "fatal: standard error cannot be read: " + err.Error()
+		}
+	}
+	return c.kept.text()
+}
+
+func (c *complaints) close() { c.pipe.Close() }
 
 // get reads the object that name stands for. Content beyond limit bytes is left
 // unread. errMissing is returned only when git says so without complaint.
@@ -121,6 +216,16 @@ func (o *objects) get(name string, limit int64) (object, error) {
 		return obj, o.fail(fmt.Errorf("read %s: %w", obj.id, err))
 	}
 	return obj, nil
+}
+
+// kindOf is the kind of the object that name stands for; empty when there is
+// none.
+func (o *objects) kindOf(name string) (string, error) {
+	obj, err := o.get(name, maxCommit)
+	if errors.Is(err, errMissing) {
+		return "", nil
+	}
+	return obj.kind, err
 }
 
 // head reads at most the first limit bytes of a blob.
@@ -148,10 +253,8 @@ func (o *objects) head(id string, limit int64) ([]byte, error) {
 
 // announce asks for an object and reads what comes before its content.
 func (o *objects) announce(name string) (object, error) {
-	if o.cmd == nil {
-		if err := o.start(); err != nil {
-			return object{}, err
-		}
+	if err := o.start(); err != nil {
+		return object{}, err
 	}
 	if _, err := io.WriteString(o.in, name+"\n"); err != nil {
 		return object{}, o.fail(err)
@@ -161,9 +264,8 @@ func (o *objects) announce(name string) (object, error) {
 		return object{}, o.fail(fmt.Errorf("read %s: %w", gitmodels.Printable(name, 100), err))
 	}
 	if strings.HasSuffix(line, " missing\n") {
-		err := o.fail(fmt.Errorf("git calls %s missing", gitmodels.Printable(name, 100)))
-		if complains(o.stderr.text()) {
-			return object{}, err
+		if complains(o.said.text()) {
+			return object{}, o.fail(fmt.Errorf("git calls %s missing", gitmodels.Printable(name, 100)))
 		}
 		return object{}, errMissing
 	}
@@ -218,43 +320,94 @@ const (
 
 func (e treeEntry) is(kind uint32) bool { return e.mode&modeType == kind }
 
+// treeData is a tree object as it is stored: entries `<octal mode> <name>NUL<id>`.
+type treeData struct {
+	id   string // the tree's own
+	data []byte
+	size int // bytes of an id
+}
+
 // tree reads the tree that name stands for, which may be a commit's
 // `<id>^{tree}`. Trees are kept for the next path.
-func (o *objects) tree(name string) ([]treeEntry, error) {
-	if entries, ok := o.trees[name]; ok {
-		return entries, nil
+func (o *objects) tree(name string) (treeData, error) {
+	if t, ok := o.trees[name]; ok {
+		return t, nil
 	}
 	obj, err := o.want(name, "tree", maxTree)
 	if err != nil {
-		return nil, err
+		return treeData{}, err
 	}
-	entries, err := parseTree(obj.data, o.repo.idLength/2)
-	if err != nil {
-		return nil, &gitmodels.Error{Kind: gitmodels.Invalid, Op: "read tree " + obj.id,
-			Message: fmt.Sprintf("tree %s: %v", obj.id, err)}
+	t := treeData{obj.id, obj.data, o.repo.idLength / 2}
+	if o.held += len(t.data); o.held > maxHeld {
+		o.trees, o.held = map[string]treeData{}, len(t.data)
 	}
-	o.trees[name] = entries
-	return entries, nil
+	o.trees[name] = t
+	return t, nil
 }
 
-// parseTree reads the entries `<octal mode> <name>NUL<id>` of a tree object.
-func parseTree(data []byte, idBytes int) ([]treeEntry, error) {
-	var entries []treeEntry
-	for len(data) > 0 {
+// each yields the entries in the order in which they are stored. It ends with
+// an Error of Kind Invalid at one that is cut short or has no mode.
+func (t treeData) each(yield func(mode uint32, name, id []byte) bool) error {
+	for n, data := 1, t.data; len(data) > 0; n++ {
 		mode, rest, ok := bytes.Cut(data, []byte(" "))
 		if !ok {
-			return nil, fmt.Errorf("entry %d is cut short", len(entries)+1)
+			return t.fault("entry %d is cut short", n)
 		}
 		name, rest, ok := bytes.Cut(rest, []byte{0})
-		if !ok || len(rest) < idBytes {
-			return nil, fmt.Errorf("entry %d is cut short", len(entries)+1)
+		if !ok || len(rest) < t.size {
+			return t.fault("entry %d is cut short", n)
 		}
-		m, err := strconv.ParseUint(string(mode), 8, 32)
-		if err != nil {
-			return nil, fmt.Errorf("entry %d has the mode %s", len(entries)+1, gitmodels.Printable(string(mode), 20))
+		m, ok := octal(mode)
+		if !ok {
+			return t.fault("entry %d has the mode %s", n, gitmodels.Printable(string(mode), 20))
 		}
-		entries = append(entries, treeEntry{uint32(m), string(name), hex.EncodeToString(rest[:idBytes])})
-		data = rest[idBytes:]
+		if !yield(m, name, rest[:t.size]) {
+			return nil
+		}
+		data = rest[t.size:]
 	}
-	return entries, nil
+	return nil
+}
+
+func (t treeData) fault(words string, args ...any) error {
+	return &gitmodels.Error{Kind: gitmodels.Invalid, Op: "read tree " + t.id,
+		Message: fmt.Sprintf("tree %s: %s", t.id, fmt.Sprintf(words, args...))}
+}
+
+func octal(digits []byte) (n uint32, ok bool) {
+	for _, d := range digits {
+		if d < '0' || d > '7' || n > 0o3777777777 {
+			return 0, false
+		}
+		n = n<<3 | uint32(d-'0')
+	}
+	return n, len(digits) > 0
+}
+
+// entries are all of them.
+func (t treeData) entries() ([]treeEntry, error) {
+	var entries []treeEntry
+	err := t.each(func(mode uint32, name, id []byte) bool {
+		entries = append(entries, treeEntry{mode, string(name), hex.EncodeToString(id)})
+		return true
+	})
+	return entries, err
+}
+
+// find returns the entry of that name, without holding the others. A tree that
+// has it twice means different things to different readers.
+func (t treeData) find(name string) (entry treeEntry, ok bool, err error) {
+	twice := false
+	err = t.each(func(mode uint32, other, id []byte) bool {
+		if string(other) == name {
+			twice = ok
+			entry, ok = treeEntry{mode, name, hex.EncodeToString(id)}, true
+		}
+		return !twice
+	})
+	if twice {
+		err = &gitmodels.Error{Kind: gitmodels.Invalid, Op: "look up path",
+			Message: fmt.Sprintf("the commit's tree lists %s twice", gitmodels.Printable(name, 200))}
+	}
+	return entry, ok && err == nil, err
 }

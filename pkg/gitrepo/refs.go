@@ -34,12 +34,16 @@ func (r *Repo) Refs(ctx context.Context, prefixes ...string) ([]gitmodels.Ref, e
 	return refs, nil
 }
 
-// tip is what the ref of exactly this name points to, empty when there is none.
+// Tip is what the ref of exactly this name points to, empty when there is none.
 // Git's own lookup would try refs/heads/refs/notes/models for a missing
-// refs/notes/models, and that branch anybody may push.
-func (r *Repo) tip(ctx context.Context, ref gitmodels.RefName) (gitmodels.CommitID, error) {
+// refs/notes/models, and that branch anybody may push. Where refs are in files
+// as git writes them, no child runs.
+func (r *Repo) Tip(ctx context.Context, ref gitmodels.RefName) (gitmodels.CommitID, error) {
 	if err := checkRef(ref); err != nil {
 		return "", err
+	}
+	if id, err := r.refID(ref); err == nil {
+		return id, nil
 	}
 	refs, err := r.Refs(ctx, string(ref))
 	if err != nil {

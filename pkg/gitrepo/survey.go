@@ -34,7 +34,11 @@ type surveyor struct {
 }
 
 func (s *surveyor) walk(tree, prefix string, depth int) error {
-	entries, err := s.objs.tree(tree)
+	t, err := s.objs.tree(tree)
+	if err != nil {
+		return err
+	}
+	entries, err := t.entries()
 	if err != nil {
 		return err
 	}

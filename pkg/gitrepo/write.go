@@ -83,7 +83,7 @@ func (r *Repo) Keep(ctx context.Context, ref gitmodels.RefName, commit gitmodels
 		return err
 	}
 	return retry(ctx, "keep "+string(commit), func() (bool, error) {
-		tip, err := r.tip(ctx, ref)
+		tip, err := r.Tip(ctx, ref)
 		if err != nil {
 			return false, err
 		}
