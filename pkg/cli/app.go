@@ -79,7 +79,6 @@ func jsonFlag() urfave.Flag {
 var later = []struct{ name, instead string }{
 	{"plan", "git models lint"},
 	{"watch", "git models logs -f SHA"},
-	{"compare", "git models show SHA"},
 	{"download", "git models show SHA"},
 	{"status", "git models ls"},
 	{"schema", "git models lint"},

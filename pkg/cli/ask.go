@@ -155,8 +155,12 @@ func byEnd(rows []gitmodels.Listing) {
 	})
 }
 
-// sayNotes says where an answer comes from that is not the server's.
+// sayNotes says, once, where an answer comes from that is not the server's.
 func (p *program) sayNotes(s *site, n int) {
+	if p.toldNotes {
+		return
+	}
+	p.toldNotes = true
 	switch {
 	case s.server:
 		p.say("no runner is answering, and its state directory belongs to another user: this is from the notes")
@@ -177,33 +181,34 @@ func (p *program) oneFromNotes(ctx context.Context, s *site, commit string) (git
 	if err != nil {
 		return gitmodels.Listing{}, err
 	}
-	var found []gitmodels.Listing
+	byCommit := make(map[gitmodels.CommitID]gitmodels.Listing, len(rows))
 	for _, row := range rows {
-		if strings.HasPrefix(string(row.Commit), commit) {
+		byCommit[row.Commit] = row
+	}
+	return pick(byCommit, commit)
+}
+
+// pick finds the one row whose commit begins with commit.
+func pick(rows map[gitmodels.CommitID]gitmodels.Listing, commit string) (gitmodels.Listing, error) {
+	var found []gitmodels.Listing
+	for id, row := range rows {
+		if strings.HasPrefix(string(id), commit) {
 			found = append(found, row)
 		}
 	}
 	shown := gitmodels.CommitID(commit).Short(12)
 	switch len(found) {
+	case 1:
+		return found[0], nil
 	case 0:
 		e := &gitmodels.Error{Kind: gitmodels.NotFound, Message: "no note tells of a run of " + shown}
 		if len(rows) > 0 {
 			e.Hint = fetchNotes
 		}
 		return gitmodels.Listing{}, e
-	case 1:
-	default:
-		return gitmodels.Listing{}, &gitmodels.Error{Kind: gitmodels.Invalid,
-			Message: shown + " is ambiguous: several commits with a run begin so"}
 	}
-	row := found[0]
-	// The commit itself may not have been fetched; its note says enough.
-	info, err := s.repo.Commit(ctx, row.Commit)
-	if err != nil && gitmodels.KindOf(err) != gitmodels.NotFound {
-		return gitmodels.Listing{}, err
-	}
-	row.Subject = gitmodels.Printable(info.Subject, 200)
-	return row, nil
+	return gitmodels.Listing{}, &gitmodels.Error{Kind: gitmodels.Invalid,
+		Message: shown + " is ambiguous: several commits with a run begin so"}
 }
 
 // noteRow is a row of what a note says.

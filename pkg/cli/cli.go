@@ -57,6 +57,7 @@ type program struct {
 	*terminal
 	// Set from the global options before a command acts.
 	homeFlag, repoFlag string
+	toldNotes          bool // it was said that the answer is from the notes
 }
 
 // Run runs one command line and returns its exit status.

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -203,7 +204,7 @@ func (p *program) complete(ctx context.Context, app *urfave.App, args []string) 
 		}
 	case line.command.Name == "completion":
 		candidates = []string{"bash", "zsh", "fish"}
-	case line.command.Category == toAct || line.command.Name == "show" || line.command.Name == "logs":
+	case line.command.Category == toAct || slices.Contains([]string{"show", "logs", "compare", "watch"}, line.command.Name):
 		candidates = p.completeRuns(ctx, line)
 	}
 	for _, c := range candidates {

@@ -82,11 +82,11 @@ func (p *program) log(c *urfave.Context) error {
 		word = got[0]
 	}
 	best := s.bestRefs(c.Context)
-	h, err := p.past(c.Context, s)
-	if err != nil {
+	h := p.past(c.Context, s)
+	defer h.Close()
+	if err := h.load(c.Context); err != nil {
 		return err
 	}
-	defer h.Close()
 	rows, more, err := h.log(c.Context, word, limit)
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ const rowsBefore = 8
 // more says that there are others.
 func (h *past) log(ctx context.Context, word string, limit int) (rows []logRow, more bool, err error) {
 	rows = []logRow{}
-	tip, exclude, line, err := h.span(ctx, word)
+	tip, exclude, line, err := h.stretch(ctx, word)
 	if err != nil || tip == "" {
 		return rows, false, err
 	}
@@ -146,7 +146,7 @@ func (h *past) log(ctx context.Context, word string, limit int) (rows []logRow, 
 	if err != nil {
 		return rows, false, err
 	}
-	if line != "" && h.whole {
+	if line != "" && !h.site.server {
 		if found, err = h.withUnfetched(ctx, found, line); err != nil {
 			return rows, false, err
 		}
@@ -164,9 +164,9 @@ func (h *past) log(ctx context.Context, word string, limit int) (rows []logRow, 
 	return rows, false, nil
 }
 
-// span is what word names: a range A..B, a ref, or nothing for the line of this
+// stretch is what word names: a range A..B, a ref, or nothing for the line of this
 // repository. line is the server's name of the ref when it is a whole line.
-func (h *past) span(ctx context.Context, word string) (tip gitmodels.CommitID, exclude []gitmodels.CommitID, line gitmodels.RefName, err error) {
+func (h *past) stretch(ctx context.Context, word string) (tip gitmodels.CommitID, exclude []gitmodels.CommitID, line gitmodels.RefName, err error) {
 	s := h.site
 	if strings.Contains(word, "...") {
 		return "", nil, "", usage("%s is no range: want A..B", shown(word))
@@ -178,7 +178,7 @@ func (h *past) span(ctx context.Context, word string) (tip gitmodels.CommitID, e
 		return "", nil, "", err
 	case ref != "":
 		word, line = string(ref), s.serverName(ref)
-	case word == "" && h.whole && len(h.rows) > 0:
+	case word == "" && !s.server && len(h.rows) > 0:
 		return "", nil, "", s.noLine()
 	case word == "":
 		return "", nil, "", nil // nothing was pushed yet
@@ -236,30 +236,19 @@ func (h *past) withUnfetched(ctx context.Context, found []gitmodels.Listing, lin
 
 // logRow compares row with those before it.
 func (h *past) logRow(ctx context.Context, row gitmodels.Listing, before []gitmodels.Listing) (logRow, error) {
-	r := logRow{Listing: row}
-	info, err := h.session.Commit(ctx, row.Commit)
-	switch {
-	case isKind(err, gitmodels.NotFound): // only its note is here
-	case err != nil:
-		return r, err
-	default:
-		r.Subject = shown(info.Subject)
-	}
-	own, err := h.parameters(ctx, row.Commit)
+	r := logRow{}
+	own, err := h.own(ctx, row)
 	if err != nil {
 		return r, err
 	}
-	if r.RankedBy == nil {
-		r.RankedBy = own.ranked
-	}
+	r.Listing = own.Listing
 	if len(before) > 0 {
-		was, err := h.parameters(ctx, before[0].Commit)
+		changes, known, err := h.changes(ctx, before[0].Commit, row.Commit)
 		if err != nil {
 			return r, err
 		}
-		if own.known && was.known {
-			r.changes = gitmodels.ParamChanges(was.overrides, own.overrides)
-			r.Changed = paramViews(r.changes)
+		if known {
+			r.changes, r.Changed = changes, paramViews(changes)
 		}
 	}
 	name := firstMetric(r.Listing)

@@ -57,6 +57,7 @@ func (p *program) lookCommands() []*urfave.Command {
 			Action: p.showCommand,
 		},
 		p.logCommand(),
+		p.compareCommand(),
 		{
 			Name: "logs", Category: toLook,
 			Usage:     "print the log of a run",
@@ -298,14 +299,26 @@ func (p *program) showCommand(c *urfave.Context) error {
 	if s.repo == nil {
 		return p.needRepository("show " + shown(got[0]))
 	}
-	row, err := p.show(c.Context, s, got[0])
+	best := s.bestRefs(c.Context)
+	h := p.past(c.Context, s)
+	defer h.Close()
+	row, err := h.find(c.Context, got[0])
 	if err != nil {
 		return err
 	}
-	if c.Bool("json") {
-		return p.json(row)
+	d, err := h.details(c.Context, row)
+	if err != nil {
+		return err
 	}
-	p.showText(row)
+	at, err := best()
+	if err != nil {
+		return err
+	}
+	d.Best = at[d.Commit]
+	if c.Bool("json") {
+		return p.json(d.Listing)
+	}
+	p.showText(d)
 	return nil
 }
 

@@ -17,13 +17,15 @@ import (
 // past is what a repository tells of its trained commits: rows of the runner
 // where it answers, and notes. One git child reads all the objects.
 type past struct {
+	p       *program
 	session *gitrepo.Session
 	site    *site
-	rows    map[gitmodels.CommitID]gitmodels.Listing
-	whole   bool               // rows are all there are
-	notes   gitmodels.CommitID // tip of the notes, where rows are not all
-	pol     *policy.Policy     // what parameters are read under
+	rows    map[gitmodels.CommitID]gitmodels.Listing // nil: not asked for yet
+	notes   gitmodels.CommitID                       // on the server: tip of the notes, for what is not among rows
+	pol     *policy.Policy                           // what parameters are read under
 	params  map[gitmodels.CommitID]parameters
+
+	curvesTip *gitmodels.CommitID // of publish.CurvesRef; nil: not looked up yet
 }
 
 // parameters is what a commit's own files say about its training.
@@ -38,28 +40,48 @@ type parameters struct {
 const recentRows = 1000
 
 // past opens the repository of s. Close it.
-func (p *program) past(ctx context.Context, s *site) (*past, error) {
-	h := &past{session: s.repo.Session(ctx), site: s, params: map[gitmodels.CommitID]parameters{}}
+func (p *program) past(ctx context.Context, s *site) *past {
+	h := &past{p: p, session: s.repo.Session(ctx), site: s, params: map[gitmodels.CommitID]parameters{}}
 	h.pol, _ = policy.Parse(nil, policy.Hook)
+	return h
+}
+
+// load reads what is known of runs: in a clone all notes, on the server the
+// newest rows.
+func (h *past) load(ctx context.Context) error {
+	if h.rows != nil {
+		return nil
+	}
 	var rows []gitmodels.Listing
 	var err error
-	if s.server {
-		if h.notes, err = s.repo.Tip(ctx, s.policy.NotesRef); err == nil {
-			rows, err = p.list(ctx, s, s.path(), recentRows)
-		}
-	} else {
-		h.whole = true
-		rows, err = p.fromNotes(ctx, s)
+	if s := h.site; !s.server {
+		rows, err = h.p.fromNotes(ctx, s)
+	} else if h.notes, err = s.repo.Tip(ctx, s.policy.NotesRef); err == nil {
+		rows, err = h.p.list(ctx, s, s.path(), recentRows)
 	}
 	if err != nil {
-		h.Close()
-		return nil, err
+		return err
 	}
 	h.rows = make(map[gitmodels.CommitID]gitmodels.Listing, len(rows))
 	for _, row := range rows {
 		h.rows[row.Commit] = row
 	}
-	return h, nil
+	return nil
+}
+
+// find is the run that word names, with its details.
+func (h *past) find(ctx context.Context, word string) (row gitmodels.Listing, err error) {
+	if h.site.server {
+		return h.p.show(ctx, h.site, word)
+	}
+	err = h.site.named(ctx, word, func(commit string) error {
+		if err := h.load(ctx); err != nil {
+			return err
+		}
+		row, err = pick(h.rows, commit)
+		return err
+	})
+	return row, err
 }
 
 // Close ends the git child.
@@ -67,8 +89,11 @@ func (h *past) Close() { h.session.Close() }
 
 // row is what is known of the run of a commit; false when it has none.
 func (h *past) row(ctx context.Context, commit gitmodels.CommitID) (gitmodels.Listing, bool, error) {
+	if err := h.load(ctx); err != nil {
+		return gitmodels.Listing{}, false, err
+	}
 	row, ok := h.rows[commit]
-	if !ok && !h.whole && h.notes != "" {
+	if !ok && h.notes != "" {
 		text, noted, err := h.session.Note(ctx, h.notes, commit)
 		if err != nil {
 			return row, false, err
@@ -154,17 +179,85 @@ func (h *past) parameters(ctx context.Context, commit gitmodels.CommitID) (param
 	return got, nil
 }
 
-// changes compares the parameters of two commits; nil when either is not known.
-func (h *past) changes(ctx context.Context, before, after gitmodels.CommitID) ([]gitmodels.ParamChange, error) {
+// details is a run with what its commit's files and its notes add.
+type details struct {
+	gitmodels.Listing
+	before  gitmodels.Listing       // the trained commit before it; without a Run when none is known
+	changes []gitmodels.ParamChange // of the parameters since then
+	curves  []gitmodels.Metric
+}
+
+// own adds to a row its subject and parameters, as far as they are here.
+func (h *past) own(ctx context.Context, row gitmodels.Listing) (details, error) {
+	d := details{Listing: row}
+	info, err := h.session.Commit(ctx, row.Commit)
+	switch {
+	case isKind(err, gitmodels.NotFound): // a clone may have its note alone
+	case err != nil:
+		return d, err
+	default:
+		d.Subject = shown(info.Subject)
+	}
+	own, err := h.parameters(ctx, row.Commit)
+	if err != nil {
+		return d, err
+	}
+	if d.Overrides == nil {
+		d.Overrides = own.overrides
+	}
+	if d.RankedBy == nil {
+		d.RankedBy = own.ranked
+	}
+	return d, nil
+}
+
+// details is own with the curves, and what changed since the trained commit
+// before.
+func (h *past) details(ctx context.Context, row gitmodels.Listing) (details, error) {
+	d, err := h.own(ctx, row)
+	if err != nil {
+		return d, err
+	}
+	if d.curves, err = h.curves(ctx, row.Commit); err != nil {
+		return d, err
+	}
+	before, ok, err := h.before(ctx, row.Commit)
+	if err != nil || !ok {
+		return d, err
+	}
+	d.before = before
+	d.changes, _, err = h.changes(ctx, before.Commit, row.Commit)
+	return d, err
+}
+
+// curves are the series of a run, as the notes of publish.CurvesRef hold them.
+func (h *past) curves(ctx context.Context, commit gitmodels.CommitID) ([]gitmodels.Metric, error) {
+	if h.curvesTip == nil {
+		tip, err := h.site.repo.Tip(ctx, publish.CurvesRef)
+		if err != nil {
+			return nil, err
+		}
+		h.curvesTip = &tip
+	}
+	if *h.curvesTip == "" {
+		return nil, nil
+	}
+	text, _, err := h.session.Note(ctx, *h.curvesTip, commit)
+	return publish.ParseCurves(text), err
+}
+
+// changes compares the parameters of two commits; known is false when those of
+// either are not.
+func (h *past) changes(ctx context.Context, before, after gitmodels.CommitID) (changes []gitmodels.ParamChange, known bool, err error) {
 	a, err := h.parameters(ctx, before)
 	if err != nil || !a.known {
-		return nil, err
+		return nil, false, err
 	}
 	b, err := h.parameters(ctx, after)
 	if err != nil || !b.known {
-		return nil, err
+		return nil, false, err
 	}
-	return gitmodels.ParamChanges(a.overrides, b.overrides), nil
+	return gitmodels.ParamChanges(a.overrides, b.overrides), true, nil
 }
 
 // line finds the ref whose history a person means who names none, or the one

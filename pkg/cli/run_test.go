@@ -304,7 +304,7 @@ func TestCompletion(t *testing.T) {
 	s.train(t)
 	commit := git(t, s.clone, "rev-parse", "HEAD")
 	tests := map[string]string{
-		"":                     "ls show log logs cancel rerun lint overrides install uninstall new scaffold runner reconcile config doctor completion version",
+		"":                     "ls show log compare logs cancel rerun lint overrides install uninstall new scaffold runner reconcile config doctor completion version",
 		"l":                    "ls log logs lint",
 		"help re":              "rerun reconcile",
 		"ls --":                "--number --sort --reverse --since --all --json --repo --home --color",

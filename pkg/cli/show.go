@@ -11,7 +11,8 @@ import (
 
 // showText prints everything about one run. What is there to be pasted (ids,
 // paths, the command) keeps to one line, however long.
-func (p *program) showText(row gitmodels.Listing) {
+func (p *program) showText(d details) {
+	row := d.Listing
 	word, state := stateOf(row)
 	line := p.bold(shown(row.Short)) + "  " + p.paint(word, state)
 	room := p.columns - width(row.Short) - width(word) - 4
@@ -20,7 +21,7 @@ func (p *program) showText(row gitmodels.Listing) {
 		room -= width(took) + 2
 	}
 	// A cause and a reason have lines of their own below.
-	if len(row.Values) > 0 && state == gitmodels.Succeeded {
+	if state == gitmodels.Succeeded && (len(row.Values) > 0 || row.Best) {
 		line += "  " + clip(resultOf(row, ""), room)
 	}
 	if took != "" {
@@ -35,6 +36,12 @@ func (p *program) showText(row gitmodels.Listing) {
 	p.prose("reason", text(row.Reason))
 	p.prose("cause", text(row.Cause))
 	p.prose("waiting", text(row.Waiting))
+	if row.Ahead != nil {
+		p.field("queue", fmt.Sprintf("%d before it", *row.Ahead))
+	}
+	if row.Priority != 0 {
+		p.field("priority", fmt.Sprint(row.Priority))
+	}
 	if row.Attempt != nil {
 		p.field("attempt", fmt.Sprintf("%d (%s)", *row.Attempt, shown(row.Name)))
 	}
@@ -42,6 +49,9 @@ func (p *program) showText(row gitmodels.Listing) {
 	if len(row.Command) > 0 {
 		p.field("command", commandText(row.Command))
 	}
+	p.field("image", strings.TrimSpace(text(row.Image)+" "+built(row.Built)))
+	p.field("digest", text(row.Digest))
+	p.field("build key", text(row.BuildKey))
 	p.field("artifacts", text(row.Artifacts))
 	p.field("metrics", text(row.Metrics))
 	p.field("log", shown(row.Log))
@@ -51,11 +61,108 @@ func (p *program) showText(row gitmodels.Listing) {
 	for _, w := range row.Warnings {
 		p.prose("warning", shown(w))
 	}
+	p.showParameters(d)
 	p.showMetrics(row)
+	p.showCurves(d.curves)
 	p.showStages(row)
 	p.showAttempts(row)
 	p.showPushes(row)
+	if state == gitmodels.Failed || state == gitmodels.Cancelled {
+		p.printf("\n")
+		p.field("again", gitmodels.ControlRerun.PushCommand(shown(row.Short)))
+	}
 }
+
+// built says whether an image was made for the run.
+func built(made *bool) string {
+	switch {
+	case made == nil:
+		return ""
+	case *made:
+		return "(built)"
+	}
+	return "(reused)"
+}
+
+// maxParameters is how many parameters `show` and `compare` list before they only
+// count.
+const maxParameters = 40
+
+// showParameters lists parameters, those that changed first.
+func (p *program) showParameters(d details) {
+	type line struct{ text, note string }
+	var lines []line
+	changed := map[string]bool{}
+	for _, c := range d.changes {
+		changed[c.Key] = true
+		switch {
+		case !c.HadBefore:
+			lines = append(lines, line{c.Key + "=" + c.After, "new"})
+		case !c.HasAfter:
+			lines = append(lines, line{c.Key, "gone, was " + c.Before})
+		default:
+			lines = append(lines, line{c.Key + "=" + c.After, "was " + c.Before})
+		}
+	}
+	for _, o := range d.Overrides {
+		if key, _, _ := strings.Cut(o, "="); !changed[key] {
+			lines = append(lines, line{text: o})
+		}
+	}
+	if len(lines) == 0 {
+		return
+	}
+	head := p.bold("parameters")
+	if d.before.Run != nil && len(d.changes) > 0 {
+		head += "  against " + shown(d.before.Short)
+	}
+	p.printf("\n%s\n", head)
+	longest := 0
+	for i := range lines {
+		lines[i].text = clip(shown(lines[i].text), p.columns/2)
+		if lines[i].note != "" {
+			longest = max(longest, width(lines[i].text))
+		}
+	}
+	for i, l := range lines {
+		if i == maxParameters && len(lines) > maxParameters+1 {
+			p.printf("  … %s\n", count(len(lines)-i, "more parameter"))
+			break
+		}
+		text := "  " + l.text
+		if l.note != "" {
+			text += strings.Repeat(" ", longest-width(l.text)) + "  " + clip(shown(l.note), p.columns-longest-4)
+		}
+		p.printf("%s\n", text)
+	}
+}
+
+// maxCurves is how many curves are drawn.
+const maxCurves = 20
+
+// showCurves draws each series with where it began and ended.
+func (p *program) showCurves(curves []gitmodels.Metric) {
+	if len(curves) == 0 {
+		return
+	}
+	p.printf("\n%s\n", p.bold("curves"))
+	longest := 0
+	for _, m := range curves[:min(len(curves), maxCurves)] {
+		longest = max(longest, min(width(shown(m.Name)), p.columns/3))
+	}
+	for i, m := range curves {
+		if i == maxCurves {
+			p.printf("  … %s\n", count(len(curves)-i, "more curve"))
+			break
+		}
+		name := clip(shown(m.Name), longest)
+		p.printf("  %s%s  %s  %s -> %s\n", name, strings.Repeat(" ", longest-width(name)),
+			spark(m.Points, sparkColumns, spanOf(m.Points)), publish.Brief(m.Points[0].Value), publish.Brief(m.Final))
+	}
+}
+
+// sparkColumns is how wide a curve is drawn.
+const sparkColumns = 32
 
 const fieldWidth = 12
 
