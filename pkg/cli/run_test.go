@@ -303,10 +303,18 @@ func TestCompletion(t *testing.T) {
 	s := newServer(t)
 	s.train(t)
 	commit := git(t, s.clone, "rev-parse", "HEAD")
+	every := ""
+	term, _, _ := newTerminal(80)
+	for _, c := range (&program{terminal: term}).app().Commands {
+		if !c.Hidden {
+			every += c.Name + " "
+		}
+	}
+	every = strings.TrimSpace(every)
 	tests := map[string]string{
-		"":                     "ls show log compare logs cancel rerun lint overrides install uninstall new scaffold runner reconcile config doctor completion version",
+		"":                     every,
 		"l":                    "ls log logs lint",
-		"help re":              "rerun reconcile",
+		"help rer":             "rerun",
 		"ls --":                "--number --sort --reverse --since --all --json --repo --home --color",
 		"--h":                  "--home",
 		"completion ":          "bash zsh fish",
