@@ -23,6 +23,7 @@ import (
 
 func (p *program) checkCommands() []*urfave.Command {
 	return []*urfave.Command{
+		p.planCommand(),
 		{
 			Name: "lint", Category: toCheck,
 			Usage:     "say what a push of a commit would be told about its files",

@@ -11,7 +11,6 @@ import (
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/hook"
 	"github.com/git-models/git-models/pkg/plan"
-	"github.com/git-models/git-models/pkg/policy"
 )
 
 func (p *program) pushCommand() *urfave.Command {
@@ -267,10 +266,8 @@ func (p *program) checkFiles(ctx context.Context, s *site, out outgoing) error {
 	if s.policy.Validate == "off" {
 		return nil
 	}
-	unknown, _ := policy.Parse(nil, policy.Hook)
-	unknown.Abbrev = s.policy.Abbrev
 	made, err := plan.Make(ctx, plan.Input{
-		Commit: out.commit, Ref: out.line, Repository: s.repositoryName(), Policy: unknown, Files: s.repo,
+		Commit: out.commit, Ref: out.line, Repository: s.repositoryName(), Policy: s.filesPolicy(), Files: s.repo,
 	})
 	var faults *plan.Faults
 	switch {
