@@ -22,6 +22,9 @@ type History interface {
 	MergeBase(ctx context.Context, a, b gitmodels.CommitID) (base gitmodels.CommitID, ok bool, err error)
 	// Count is the number of commits that include reaches and exclude does not.
 	Count(ctx context.Context, exclude, include gitmodels.CommitID) (int, error)
+	// Commits lists what include reaches and none of exclude does, oldest first; at
+	// most limit, the newest.
+	Commits(ctx context.Context, include gitmodels.CommitID, exclude []gitmodels.CommitID, limit int) ([]gitmodels.CommitID, error)
 	Parents(ctx context.Context, id gitmodels.CommitID) ([]gitmodels.CommitID, error)
 	Tree(ctx context.Context, id gitmodels.CommitID) (string, error)
 	// Origin says who first wrote a commit, and when. Amending and rebasing keep it.
@@ -45,6 +48,8 @@ type Rules struct {
 	Governed func(gitmodels.RefName) bool // models.refs
 	Own      func(gitmodels.RefName) bool // refs that the runner alone writes
 	Control  func(gitmodels.RefName) bool // refs/run/**
+	Places   []string                     // where governed refs lie: prefixes as History.Tips reads them
+	Cancel   string                       // models.cancel: anyone, owner
 	Layout   string                       // models.layout: auto, solo, team
 	Source   string                       // models.source: off, warn, require
 	Abbrev   int                          // models.abbrev: digits of a commit's short name, 0 for all
@@ -61,6 +66,7 @@ type Push struct {
 type Verdict struct {
 	Refusals []Refusal
 	Governed []gitmodels.Update // the updates of governed refs, in the order of the push
+	Asked    []Asked            // the control refs that may pass, likewise
 }
 
 // Refusal is one reason why the push is refused as a whole.
@@ -94,8 +100,15 @@ func Judge(ctx context.Context, push Push, rules Rules, history History) (Verdic
 			return Verdict{}, fmt.Errorf("judging %s: %w", gitmodels.Printable(string(u.Ref), 200), err)
 		}
 	}
-	if len(j.verdict.Governed) > 0 {
+	if len(j.verdict.Governed) > 0 || slices.ContainsFunc(push.Updates, func(u gitmodels.Update) bool { return rules.Control(u.Ref) }) {
 		j.verdict.Refusals = append(j.verdict.Refusals, options(push.Options)...)
+	}
+	// Counting is for a push that would pass: of one that does not, the tips may be
+	// no commits at all.
+	if len(j.verdict.Refusals) == 0 && gitmodels.Steer(push.Options).Each && len(j.verdict.Governed) > 0 {
+		if err := j.each(ctx); err != nil {
+			return Verdict{}, fmt.Errorf("counting the commits of the push: %w", err)
+		}
 	}
 	return j.verdict, nil
 }
@@ -134,8 +147,7 @@ func (j *judge) update(ctx context.Context, u gitmodels.Update) error {
 		j.own(u)
 		return nil
 	case j.rules.Control(u.Ref):
-		j.control(u)
-		return nil
+		return j.control(ctx, u)
 	}
 	if done, err := j.symbolic(ctx, u); done || err != nil {
 		return err
@@ -175,27 +187,6 @@ func (j *judge) own(u gitmodels.Update) {
 	if !u.Creates() && !u.Deletes() && isPlain(u.Ref) {
 		ref := Quote("+" + string(u.Ref) + ":" + string(u.Ref))
 		r.Hints = []Hint{{For: "to have what the runner wrote:", Command: "git fetch origin " + ref}}
-	}
-	j.refuse(u, r)
-}
-
-// control refuses the refs by which a later version is steered.
-func (j *judge) control(u gitmodels.Update) {
-	name := string(u.Ref)[len("refs/"):]
-	r := Refusal{Why: "this version has no " + gitmodels.Printable(name, 40)}
-	id := "COMMIT"
-	if !u.Deletes() {
-		id = j.short(u.New)
-	}
-	switch u.Ref {
-	case "refs/run/cancel":
-		r.Server = "git models cancel " + id
-	case "refs/run/rerun":
-		r.Server = "git models rerun " + id
-	case "refs/run/plan":
-		r.Server = "git models lint " + id
-	default:
-		r.Server = "git models show " + id
 	}
 	j.refuse(u, r)
 }

@@ -29,8 +29,9 @@ func rules() gate.Rules {
 	return gate.Rules{
 		Governed: func(r gitmodels.RefName) bool { return r == models || r.Matches("refs/heads/models/**") },
 		Own:      own,
-		Control:  func(r gitmodels.RefName) bool { return r.Matches("refs/run/**") },
-		Layout:   "auto", Source: "warn", Abbrev: 7,
+		Control:  func(r gitmodels.RefName) bool { return r == "refs/run" || r.Matches("refs/run/**") },
+		Places:   []string{"refs/heads/models"},
+		Layout:   "auto", Source: "warn", Abbrev: 7, Cancel: "anyone",
 	}
 }
 
@@ -72,11 +73,37 @@ func TestJudge(t *testing.T) {
 		{name: "forward", push: gate.Push{Updates: []gitmodels.Update{up("c", "d", models)}}},
 		{name: "forward by a merge", push: gate.Push{Updates: []gitmodels.Update{up("c", "m", models)}}},
 		{name: "no change", push: gate.Push{Updates: []gitmodels.Update{up("c", "c", models)}}},
-		{name: "ungoverned, whatever it does", push: gate.Push{Options: []string{"plan"}, Updates: []gitmodels.Update{
+		{name: "ungoverned, whatever it does", push: gate.Push{Options: []string{"plan", "skpi"}, Updates: []gitmodels.Update{
 			up("b", "other", "refs/heads/main"), up("b", "", "refs/heads/x"), up("", "nothing", "refs/tags/v1"), up("", "a", "refs/heads/modelsx")}}},
-		{name: "all reasons at once", push: gate.Push{Options: []string{"plan"}, Updates: []gitmodels.Update{
-			up("c", "x", models), up("", "d", "refs/heads/models/x"), up("", "a", "refs/notes/models"), up("", "a", "refs/run/plan"), up("b", "c", "refs/heads/main")}},
-			want: []string{models + ": ", models + "/x: ", "refs/notes/models: these are written by the runner", "refs/run/plan: ", "-o plan: "}},
+		{name: "all reasons at once", push: gate.Push{Options: []string{"skpi"}, Updates: []gitmodels.Update{
+			up("c", "x", models), up("", "d", "refs/heads/models/x"), up("", "a", "refs/notes/models"), up("", "other", "refs/run/plan"), up("b", "c", "refs/heads/main")}},
+			want: []string{models + ": ", models + "/x: ", "refs/notes/models: these are written by the runner", "refs/run/plan: ", "-o skpi: "}},
+		{name: "control refs", push: gate.Push{Options: []string{"follow"}, Updates: []gitmodels.Update{
+			up("", "a", "refs/run/plan"), up("", "b", "refs/run/cancel"), up("", "c", "refs/run/rerun"), up("", "c", "refs/run/status")}}},
+		{name: "a control ref about what the same push brings", push: gate.Push{Updates: []gitmodels.Update{
+			up("", "d", "refs/run/status"), up("", "x", "refs/run/plan"), up("c", "m", models)}}},
+		{name: "control refs, by owner alone", rules: func(r *gate.Rules) { r.Cancel = "owner" }, push: gate.Push{Updates: []gitmodels.Update{
+			up("", "a", "refs/run/plan"), up("", "b", "refs/run/cancel"), up("", "c", "refs/run/rerun"), up("", "c", "refs/run/status")}},
+			want: []string{"refs/run/cancel: by models.cancel=owner", "refs/run/rerun: by models.cancel=owner"}},
+		{name: "control refs that nothing is asked by", push: gate.Push{Updates: []gitmodels.Update{
+			up("", "b", "refs/run/cancle"), up("", "b", "refs/run/cancel/x"), up("", "b", "refs/run"), up("", "b", "refs/run/Status")}},
+			want: []string{"refs/run/cancle: nothing is asked for by this name; did you mean cancel?", "refs/run/cancel/x: nothing", "refs/run: nothing", "refs/run/Status: nothing is asked for by this name; did you mean status?"}},
+		{name: "control refs never move or go", push: gate.Push{Updates: []gitmodels.Update{
+			up("b", "", "refs/run/cancel"), up("b", "c", "refs/run/rerun"), up("", "", "refs/run/plan")}},
+			want: []string{"refs/run/cancel: it is answered", "refs/run/rerun: another push", "refs/run/plan: it is answered"}},
+		{name: "control ref of a commit nobody pushed", push: gate.Push{Updates: []gitmodels.Update{up("", "x", "refs/run/rerun"), up("", "d", "refs/run/plan")}},
+			want: []string{"refs/run/rerun: ", "refs/run/plan: "}},
+		{name: "words are judged beside a control ref", push: gate.Push{Options: []string{"folow"}, Updates: []gitmodels.Update{up("", "c", "refs/run/status")}},
+			want: []string{"-o folow: "}},
+		{name: "each, as many as may be", history: gatetest.New("a").Line("n", "a", gitmodels.MaxEach).Ref(models, "a"),
+			push: gate.Push{Options: []string{"each"}, Updates: []gitmodels.Update{up("a", fmt.Sprint("n", gitmodels.MaxEach), models)}}},
+		{name: "each, one too many", history: gatetest.New("a").Line("n", "a", gitmodels.MaxEach+1).Ref(models, "a"),
+			push: gate.Push{Options: []string{"each"}, Updates: []gitmodels.Update{up("a", fmt.Sprint("n", gitmodels.MaxEach+1), models)}},
+			want: []string{"-o each: the push brings 51 commits, and at most 50 run"}},
+		{name: "each, of what no other line has", history: gatetest.New("a").Line("n", "a", 60).Ref(models+"/x", "n40").Ref(models+"/y", "a"),
+			push: gate.Push{Options: []string{"each"}, Updates: []gitmodels.Update{up("a", "n60", models+"/y"), up("n40", "n59", models+"/x")}}},
+		{name: "each, in a push that is refused anyway", history: gatetest.New("a").Line("n", "a", 60).Ref(models, "a"),
+			push: gate.Push{Options: []string{"each", "skpi"}, Updates: []gitmodels.Update{up("a", "n60", models)}}, want: []string{"-o skpi: "}},
 		{name: "a tag that is taken for models", push: gate.Push{Updates: []gitmodels.Update{up("", "a", "refs/tags/models")}},
 			want: []string{"refs/tags/models: git could not tell it from refs/heads/models"}},
 		{name: "a branch that is taken for models", push: gate.Push{Updates: []gitmodels.Update{up("", "a", "refs/heads/refs/heads/models"), up("", "a", "refs/refs/heads/models")}},
@@ -377,6 +404,46 @@ func TestRandomGraphs(t *testing.T) {
 	}
 }
 
+// TestOptions holds every word to what it may say, and to what it may stand
+// beside.
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		options string   // separated by spaces
+		want    []string // beginnings of what is refused
+	}{
+		{"plan skip follow=x", []string{"-o follow=x: follow takes no value"}},
+		{"plan follow each again priority=3", nil},
+		{"models.plan models.follow models.each models.again models.priority=-100", nil},
+		{"skip", nil},
+		{"priority=100 priority=100", nil},
+		{"priority", []string{"-o priority: priority takes a number"}},
+		{"priority=", []string{"-o priority=: priority takes a number"}},
+		{"priority=101", []string{"-o priority=101: priority is 101, want"}},
+		{"models.priority=high", []string{"-o models.priority=high: priority is high, want"}},
+		{"priority=1 priority=2", []string{"-o priority: it is asked for with 1 and 2"}},
+		{"skip=1", []string{"-o skip=1: skip takes no value"}},
+		{"skip again", []string{"-o skip with -o again: "}},
+		{"models.skip each follow priority=1", []string{"-o skip with -o each: ", "-o skip with -o follow: ", "-o skip with -o priority: "}},
+		{"plan skip again", []string{"-o skip with -o again: "}},
+		{"skpi Plan PRIORITY=3 foll", []string{"-o skpi: not a word of ours; did you mean skip?", "-o Plan: not a word of ours; did you mean plan?",
+			"-o PRIORITY=3: not a word of ours; did you mean priority?", "-o foll: not a word of ours; did you mean follow?"}},
+		{"models.nonsense models.", []string{"-o models.nonsense: not a word of ours", "-o models.: not a word of ours"}},
+		{"ci.skip merge_request.create topic=each repo.private=true notify=ALL hashtag", nil},
+	} {
+		v, err := gate.Judge(context.Background(), gate.Push{Options: strings.Fields(c.options),
+			Updates: []gitmodels.Update{up("c", "d", models)}}, rules(), line())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := refused(v)
+		if !slices.EqualFunc(got, c.want, strings.HasPrefix) {
+			t.Errorf("%s: %s", c.options, cmp.Diff(c.want, got))
+		}
+	}
+}
+
+// FuzzOptions: a word of ours is followed or refused, never passed over.
 func FuzzOptions(f *testing.F) {
 	for _, o := range []string{"skip", "models.skip", "plan", "priority=3", "skpi", "ci.skip", "models.", "=", "", "merge_request.title=x"} {
 		f.Add(o)
@@ -387,13 +454,15 @@ func FuzzOptions(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		switch passes := len(v.Refusals) == 0; {
-		case strings.HasPrefix(o, "models.") && o != "models.skip" && passes:
-			t.Errorf("%q passes", o)
-		case gate.Skips([]string{o}) != (o == "skip" || o == "models.skip"):
-			t.Errorf("%q skips", o)
-		case gate.Skips([]string{o}) && !passes:
+		passes, steers := len(v.Refusals) == 0, gitmodels.Steer([]string{o}) != gitmodels.Steering{}
+		word, value, _ := strings.Cut(strings.TrimPrefix(o, "models."), "=")
+		n, err := gitmodels.ParsePriority(value)
+		none := word == gitmodels.WordPriority && err == nil && n == 0 // as if it were not asked
+		switch {
+		case steers && !passes:
 			t.Errorf("%q is refused", o)
+		case (strings.HasPrefix(o, "models.") || slices.Contains(gitmodels.SteeringWords, word)) && passes && !steers && !none:
+			t.Errorf("%q passes", o)
 		}
 	})
 }

@@ -3,6 +3,8 @@ package hook
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/git-models/git-models/pkg/gate"
 	"github.com/git-models/git-models/pkg/gitmodels"
@@ -70,8 +72,25 @@ func Rules(p *policy.Policy) gate.Rules {
 		Governed: p.Governed,
 		Own:      p.Own,
 		Control:  policy.Control,
+		Places:   places(p.Refs),
+		Cancel:   p.Cancel,
 		Layout:   p.Layout,
 		Source:   p.Source,
 		Abbrev:   p.Abbrev,
 	}
+}
+
+// places are the prefixes below which refs lie that the patterns name: a
+// pattern up to the part that has a star.
+func places(patterns []string) []string {
+	var found []string
+	for _, p := range patterns {
+		if i := strings.IndexByte(p, '*'); i >= 0 {
+			p = p[:strings.LastIndexByte(p[:i], '/')]
+		}
+		if !slices.Contains(found, p) {
+			found = append(found, p)
+		}
+	}
+	return found
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -188,6 +189,25 @@ func (h *History) Count(_ context.Context, exclude, include gitmodels.CommitID) 
 		}
 	}
 	return n, nil
+}
+
+// Commits implements gate.History, in the order of the ids for want of times.
+func (h *History) Commits(_ context.Context, include gitmodels.CommitID, exclude []gitmodels.CommitID, limit int) ([]gitmodels.CommitID, error) {
+	with, err := h.reach(include)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range exclude {
+		without, err := h.reach(id)
+		if err != nil {
+			return nil, err
+		}
+		for id := range without {
+			delete(with, id)
+		}
+	}
+	ids := slices.Sorted(maps.Keys(with))
+	return ids[max(0, len(ids)-limit):], nil
 }
 
 // Parents implements gate.History.

@@ -51,11 +51,11 @@ func (h *handOff) short(id gitmodels.CommitID) string { return id.Short(h.site.P
 // accepted is the line about one ref.
 func (h *handOff) accepted(ctx context.Context, b *hook.Block, u gitmodels.Update) {
 	what := "skipped as asked"
-	if !gate.Skips(h.push.Options) {
+	if !gitmodels.Steer(h.push.Options).Skip {
 		what = h.runs(ctx, u)
 	}
 	b.Say("accepted %s on %s: %s", h.short(u.New), gitmodels.Printable(u.Ref.Short(), 100), what)
-	if !u.Creates() && !gate.Skips(h.push.Options) {
+	if !u.Creates() && !gitmodels.Steer(h.push.Options).Skip {
 		b.Say("(without a change to a watched path it is recorded as skipped)")
 	}
 }
@@ -144,7 +144,7 @@ func (h *handOff) delivered(b *hook.Block) {
 // look says how to see the outcome, with plain git and on the server.
 func (h *handOff) look(b *hook.Block) {
 	short := h.short(h.push.Updates[0].New)
-	if gate.Skips(h.push.Options) {
+	if gitmodels.Steer(h.push.Options).Skip {
 		b.Whole("to run it, on the server: git models rerun " + short)
 		return
 	}

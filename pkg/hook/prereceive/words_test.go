@@ -70,8 +70,19 @@ func TestWords(t *testing.T) {
 		{name: "symbolic-itself", history: line().Alias(models, "refs/heads/main"), push: gate.Push{Updates: []gitmodels.Update{up("c", "d", models)}}},
 		{name: "own", history: line(), push: gate.Push{Updates: []gitmodels.Update{
 			up("a", "b", "refs/notes/models"), up("", "b", "refs/tags/trained/x"), up("", "b", "refs/models/keep")}}},
-		{name: "control", history: line(), push: gate.Push{Updates: []gitmodels.Update{
-			up("", "c", "refs/run/cancel"), up("", "c", "refs/run/rerun"), up("", "c", "refs/run/plan"), up("", "c", "refs/run/status"), up("c", "", "refs/run/cancel/x")}}},
+		{name: "control", history: object(line(), "t", gatetest.Object{Type: "tag", Target: gatetest.ID("c")}), push: gate.Push{Updates: []gitmodels.Update{
+			up("", "x", "refs/run/cancel"), up("", "other", "refs/run/plan"), up("", "t", "refs/run/status"),
+			up("", "c", "refs/run/reurn"), up("", "c", "refs/run/stop"), up("c", "", "refs/run/cancel/x"), up("c", "", "refs/run/rerun")}}},
+		{name: "control-again", history: line(), push: gate.Push{Updates: []gitmodels.Update{up("b", "c", "refs/run/cancel")}}},
+		{name: "control-owner", history: line(), config: []gitmodels.ConfigEntry{entry("models.cancel", "owner")},
+			push: gate.Push{Updates: []gitmodels.Update{up("", "c", "refs/run/cancel"), up("", "c", "refs/run/rerun"), up("", "c", "refs/run/status")}}},
+		{name: "control-team", history: gatetest.New("a", "b:a").Ref("refs/heads/models/x", "a").Ref("refs/heads/models/main", "a"),
+			push: gate.Push{Updates: []gitmodels.Update{up("", "b", "refs/run/rerun")}}},
+		{name: "control-nothing-yet", history: gatetest.New("a"), push: gate.Push{Updates: []gitmodels.Update{up("", "a", "refs/run/plan")}}},
+		{name: "each", history: gatetest.New("a").Line("n", "a", 51).Ref(models, "a"),
+			push: gate.Push{Options: []string{"each"}, Updates: []gitmodels.Update{up("a", "n51", models)}}},
+		{name: "each-far", history: gatetest.New("a").Line("n", "a", 1200).Ref(models, "a"),
+			push: gate.Push{Options: []string{"each"}, Updates: []gitmodels.Update{up("a", "n1200", models)}}},
 		{name: "solo", history: line(), push: gate.Push{Updates: []gitmodels.Update{up("", "d", "refs/heads/models/x")}}},
 		{name: "solo-not-ahead", history: line(), push: gate.Push{Updates: []gitmodels.Update{up("", "x", "refs/heads/models/x")}}},
 		{name: "solo-by-policy", history: gatetest.New("a"), config: []gitmodels.ConfigEntry{entry("models.layout", "solo")},
@@ -87,7 +98,9 @@ func TestWords(t *testing.T) {
 		{name: "button", history: gatetest.New("a", "b:a", "f:a", "m:b,f").Ref(models, "b").Ref("refs/heads/feature", "f"),
 			push: gate.Push{Button: "the merge button", Updates: []gitmodels.Update{up("b", "m", models)}}},
 		{name: "options", history: line(), push: gate.Push{Updates: []gitmodels.Update{up("c", "d", models)},
-			Options: []string{"plan", "follow", "priority=3", "models.each", "again", "skpi", "models.nonsense", "skip=1", "ci.skip", "skip", "models.skip"}}},
+			Options: []string{"priority=high", "priority", "models.each=2", "skpi", "prioritee=3", "models.nonsense", "skip=1", "ci.skip"}}},
+		{name: "options-against-one-another", history: line(), push: gate.Push{Updates: []gitmodels.Update{up("c", "d", models)},
+			Options: []string{"skip", "models.again", "each", "follow", "priority=3", "priority=4"}}},
 		{name: "many", history: line(), push: gate.Push{Updates: many()}},
 	}
 	for _, c := range cases {
