@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/gitrepo"
 	"github.com/git-models/git-models/pkg/policy"
 )
@@ -82,36 +84,78 @@ type Site struct {
 	Problems []policy.Problem
 }
 
-// Open finds the repository that git names and reads its policy. <home>/config
-// counts as protected configuration, but which home is meant, git's own
-// configuration alone decides.
-func Open(ctx context.Context, e Edges, opts ...gitrepo.Option) (Site, error) {
+// Name is what the repository is called where no runner says otherwise.
+func (s Site) Name() string { return strings.TrimSuffix(filepath.Base(s.Repo.Dir()), ".git") }
+
+// Locate finds the repository that git names. It asks git nothing.
+func Locate(e Edges, opts ...gitrepo.Option) (*gitrepo.Repo, error) {
 	dir := e.Getenv("GIT_DIR")
 	if dir == "" {
 		dir = "."
 	}
-	repo, err := gitrepo.Open(e.abs(dir), opts...)
-	if err != nil {
-		return Site{}, err
-	}
+	return gitrepo.Open(e.abs(dir), opts...)
+}
+
+// Read reads the policy of repo. <home>/config counts as protected
+// configuration, but which home is meant, git's own configuration alone decides.
+// One child reads both where the home is the one that these programs lie in;
+// its word is dropped when another home is meant.
+func Read(ctx context.Context, e Edges, repo *gitrepo.Repo) (Site, error) {
 	view := policy.Hook.At(policy.DefaultHome(e.Getenv))
-	entries, err := repo.Config(ctx, "")
+	guess := ownHome()
+	entries, err := repo.Config(ctx, configIn(guess))
 	if err != nil {
 		return Site{}, fmt.Errorf("reading the configuration: %w", err)
 	}
-	p, problems := policy.Parse(entries, view)
-	if p.Home == "" {
-		return Site{Repo: repo, Policy: p, Problems: problems}, nil
-	}
+	gits := slices.DeleteFunc(slices.Clone(entries), func(e gitmodels.ConfigEntry) bool { return strings.HasPrefix(e.Scope, "home") })
+	p, problems := policy.Parse(gits, view)
 	home := p.Home
-	own := filepath.Join(home, "config")
-	if _, err := os.Lstat(own); errors.Is(err, fs.ErrNotExist) {
-		return Site{Repo: repo, Policy: p, Problems: problems}, nil
-	}
-	if entries, err = repo.Config(ctx, own); err != nil {
-		return Site{}, fmt.Errorf("reading the configuration with %s: %w", own, err)
+	switch {
+	case home == "":
+		return Site{repo, p, problems}, nil
+	case guess != "" && samePlace(home, guess):
+		if len(gits) == len(entries) {
+			return Site{repo, p, problems}, nil
+		}
+	default:
+		own := configIn(home)
+		if _, err := os.Lstat(own); errors.Is(err, fs.ErrNotExist) {
+			return Site{repo, p, problems}, nil
+		}
+		if entries, err = repo.Config(ctx, own); err != nil {
+			return Site{}, fmt.Errorf("reading the configuration with %s: %w", own, err)
+		}
 	}
 	p, problems = policy.Parse(entries, view)
 	p.Home = home
-	return Site{Repo: repo, Policy: p, Problems: problems}, nil
+	return Site{repo, p, problems}, nil
+}
+
+// configIn is the runner's own configuration file in home.
+func configIn(home string) string {
+	if home == "" {
+		return ""
+	}
+	return filepath.Join(home, "config")
+}
+
+// ownHome is the state directory that this program was installed in, as
+// <home>/bin/pre-receive; empty when it lies elsewhere. It is a guess that saves
+// a child, and is never believed by itself.
+func ownHome() string {
+	self, err := os.Executable()
+	if err != nil || filepath.Base(filepath.Dir(self)) != "bin" {
+		return ""
+	}
+	return filepath.Dir(filepath.Dir(self))
+}
+
+// samePlace reports whether two paths lead to one folder.
+func samePlace(a, b string) bool {
+	if a == b {
+		return true
+	}
+	x, errA := os.Stat(a)
+	y, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(x, y)
 }

@@ -12,37 +12,63 @@ import (
 	"github.com/git-models/git-models/pkg/policy"
 )
 
-// History is a repository as the gate asks for it.
+// History is a repository as the gate asks for it: what a session's one child
+// can tell, that child tells.
 type History struct {
-	*gitrepo.Repo
-	types map[gitmodels.CommitID]string // what is known beforehand
+	*gitrepo.Session
+	begun map[pair]*answer
 }
 
-// NewHistory knows what the new tips of governed refs are after one question to
-// git, however many there are.
-func NewHistory(ctx context.Context, repo *gitrepo.Repo, updates []gitmodels.Update, p *policy.Policy) (History, error) {
-	var tips []gitmodels.CommitID
-	for _, u := range updates {
-		if p.Governed(u.Ref) && !u.Deletes() {
-			tips = append(tips, u.New)
-		}
-	}
-	if len(tips) == 0 {
-		return History{Repo: repo}, nil
-	}
-	types, err := repo.ObjectTypes(ctx, tips)
-	return History{repo, types}, err
-}
+// pair is an ancestor and a descendant, answer whether they are that.
+type pair struct{ ancestor, descendant gitmodels.CommitID }
 
-// ObjectType implements gate.History.
-func (h History) ObjectType(ctx context.Context, id gitmodels.CommitID) (string, error) {
-	if kind, ok := h.types[id]; ok {
-		return kind, nil
-	}
-	return h.Repo.ObjectType(ctx, id)
+type answer struct {
+	done chan struct{}
+	yes  bool
+	err  error
 }
 
 var _ gate.History = History{}
+
+// NewHistory answers through session.
+func NewHistory(session *gitrepo.Session) History {
+	return History{session, map[pair]*answer{}}
+}
+
+// maxBegun bounds how many ancestor checks are begun before anybody asks.
+const maxBegun = 4
+
+// Begin starts on what the gate will ask of the updates if they are governed, as
+// by their names they probably are: the policy, which tells, comes from a child
+// of its own meanwhile. It reports whether there was anything to begin.
+func (h History) Begin(ctx context.Context, updates []gitmodels.Update) bool {
+	any := false
+	for _, u := range updates {
+		if u.Deletes() || !strings.HasPrefix(string(u.Ref), "refs/heads/models") && !policy.Control(u.Ref) {
+			continue
+		}
+		any = true
+		if u.Creates() || len(h.begun) == maxBegun {
+			continue
+		}
+		a := &answer{done: make(chan struct{})}
+		h.begun[pair{u.Old, u.New}] = a
+		go func() {
+			defer close(a.done)
+			a.yes, a.err = h.Session.IsAncestor(ctx, u.Old, u.New)
+		}()
+	}
+	return any
+}
+
+// IsAncestor implements gate.History.
+func (h History) IsAncestor(ctx context.Context, ancestor, descendant gitmodels.CommitID) (bool, error) {
+	if a, ok := h.begun[pair{ancestor, descendant}]; ok {
+		<-a.done // it ends with the context, as every child does
+		return a.yes, a.err
+	}
+	return h.Session.IsAncestor(ctx, ancestor, descendant)
+}
 
 // Origin implements gate.History.
 func (h History) Origin(ctx context.Context, id gitmodels.CommitID) (gate.Origin, error) {
