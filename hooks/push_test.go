@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestAccepted(t *testing.T) {
@@ -22,14 +24,15 @@ func TestAccepted(t *testing.T) {
 		"git-models: accepted " + tip[:7] + " on models: it runs\n",
 		"warning: " + tip[:7] + " is on no branch but models: work that\ngit-models:   goes on from another branch will lack it\n", "git-models: hint: git push origin HEAD\n",
 		"no runner is answering.", "Nothing is lost.", "on the server: git models --home " + s.path("state") + " runner\n",
-		`git fetch origin "+refs/notes/models*:refs/notes/models*"`, "git models show " + tip[:7],
+		`git fetch origin "+refs/notes/models*:refs/notes/models*"`, "stop   git push origin " + tip[:7] + ":refs/run/cancel\n",
+		"artifacts file://" + s.path("state") + "/store/server/artifacts/" + tip[:7] + "\n",
 	} {
 		if !strings.Contains(out, w) {
 			t.Errorf("no %q in\n%s", w, out)
 		}
 	}
 	for line := range strings.Lines(out) {
-		if len(line) > 71 && !strings.Contains(line, "git models") && !strings.Contains(line, "git fetch") {
+		if len(line) > 71 && !strings.Contains(line, "git models") && !strings.Contains(line, "git fetch") && !strings.Contains(line, "artifacts file:") {
 			t.Errorf("%d columns: %s", len(line)-1, line)
 		}
 	}
@@ -183,10 +186,13 @@ func TestOptions(t *testing.T) {
 		t.Helper()
 		return s.try(s.work, "git", append([]string{"push"}, args...)...)
 	}
-	for _, o := range []string{"plan", "follow", "priority=3", "each", "again", "models.again", "skpi", "models.x", "SKIP"} {
+	for _, o := range []string{"priority", "priority=101", "each=2", "skpi", "models.x", "SKIP", "models.follow=yes"} {
 		if status, out := option("-o", o, "origin", "main:models"); status == 0 || !strings.Contains(out, "git-models: refused -o "+o) {
 			t.Errorf("-o %s: status %d\n%s", o, status, out)
 		}
+	}
+	if status, out := option("-o", "skip", "-o", "again", "origin", "main:models"); status == 0 || !strings.Contains(out, "refused -o skip with -o again:") {
+		t.Errorf("-o skip -o again: status %d\n%s", status, out)
 	}
 	if status, out := option("-o", "plan", "-o", "skpi", "origin", "main"); status != 0 || ours(out) != "" {
 		t.Errorf("without a governed ref: status %d\n%s", status, out)
@@ -194,8 +200,53 @@ func TestOptions(t *testing.T) {
 	if status, out := option("-o", "ci.skip", "-o", "skip", "origin", "main:models"); status != 0 || !strings.Contains(out, "on models: skipped as asked") {
 		t.Errorf("-o skip: status %d\n%s", status, out)
 	}
-	if e := s.spooled(); len(e) != 1 || strings.Join(e[0].Push.Options, " ") != "ci.skip skip" {
-		t.Errorf("spool: %+v", e)
+	s.commit("second")
+	if status, out := option("-o", "priority=7", "-o", "models.again", "-o", "follow", "origin", "main:models"); status != 0 ||
+		!strings.Contains(out, "on models: it runs") || !strings.Contains(unwrapped(out), "there is nothing to follow while no runner is answering\n") {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	var options []string
+	for _, e := range s.spooled() {
+		options = append(options, strings.Join(e.Push.Options, " "))
+	}
+	if d := cmp.Diff([]string{"ci.skip skip", "priority=7 models.again follow"}, options); d != "" {
+		t.Error(d)
+	}
+}
+
+// A push may start so many runs and no more; the hint leads on.
+func TestEach(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "models.validate", "off")
+	s.pushed("main:models")
+	for i := range 3 {
+		s.commit(fmt.Sprint("more ", i))
+	}
+	if out := unwrapped(s.pushed("-o", "each", "main:models")); !strings.Contains(out, "3 commits, each of them runs, oldest first\n") {
+		t.Errorf("receipt:\n%s", out)
+	}
+	var script bytes.Buffer
+	tip := s.git(s.work, "rev-parse", "main")
+	for i := range 60 {
+		fmt.Fprintf(&script, "commit refs/heads/main\ncommitter A <a@example.com> %d +0000\ndata 1\nx\n", 1700000000+i)
+		if i == 0 {
+			fmt.Fprintf(&script, "from %s\n", tip)
+		}
+	}
+	cmd := s.command(s.work, "git", "fast-import", "--quiet")
+	cmd.Stdin = &script
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("fast-import: %v\n%s", err, out)
+	}
+	status, out := s.push("-o", "each", "main:models")
+	if status == 0 || !strings.Contains(unwrapped(out), "refused -o each: the push brings 60 commits, and at most 50 run at once by each\n") || len(hints(out)) != 1 {
+		t.Fatalf("status %d\n%s", status, out)
+	}
+	if status, out := s.try(s.work, "sh", "-c", hints(out)[0]); status != 0 || !strings.Contains(unwrapped(out), "50 commits, each of them runs") {
+		t.Errorf("the hint: status %d\n%s", status, out)
+	}
+	if out := unwrapped(s.pushed("-o", "each", "main:models")); !strings.Contains(out, "10 commits, each of them runs") {
+		t.Errorf("the rest:\n%s", out)
 	}
 }
 
@@ -442,7 +493,7 @@ func TestPusher(t *testing.T) {
 // The hooks stay small, and far from what makes a process start slowly.
 func TestWeight(t *testing.T) {
 	t.Parallel()
-	for name, limit := range map[string]int64{"pre-receive": 8 << 20, "post-receive": 4 << 20} {
+	for name, limit := range map[string]int64{"pre-receive": 8 << 20, "post-receive": 8 << 20} {
 		info, err := os.Stat(filepath.Join(bin, name))
 		if err != nil {
 			t.Fatal(err)
@@ -455,10 +506,8 @@ func TestWeight(t *testing.T) {
 			t.Fatal(err)
 		}
 		banned := []string{"database/sql", "modernc.org/", "github.com/urfave/", "net/http", "github.com/aws/", "text/template", "html/template", "github.com/pressly/"}
-		if name == "post-receive" {
-			banned = append(banned, "go.yaml.in/", "gopkg.in/yaml", "git-models/pkg/plan", "git-models/pkg/pipeline")
-		} else {
-			banned = append(banned, "git-models/pkg/wire", "git-models/pkg/spool")
+		if name == "pre-receive" {
+			banned = append(banned, "git-models/pkg/spool")
 		}
 		for dep := range strings.Lines(string(out)) {
 			for _, b := range banned {

@@ -19,6 +19,7 @@ type refusedCase struct {
 	again  []string // the push after a hint, without force; nil: the hint itself pushes
 	after  func(t *testing.T, s *site)
 	plain  bool // the client's own git refuses it without force
+	plans  bool // the hint asks for a plan, so that nothing moves
 }
 
 func seeded(s *site) {
@@ -272,7 +273,25 @@ var refusedCases = []refusedCase{
 		push: []string{"refs/notes/models"}, again: []string{"refs/notes/models"}, hints: 1, words: []string{"these are written by the runner"},
 	},
 	{name: "forged outcome", push: []string{"main:refs/tags/trained/x"}, words: []string{"these are written by the"}},
-	{name: "control ref", push: []string{"main:refs/run/cancel"}, words: []string{"this version has no run/cancel", "on the server: git models cancel"}},
+	{name: "control ref of what was never pushed", push: []string{"main:refs/run/rerun"}, hints: 1, words: []string{"is on no governed ref, so"},
+		after: sameFiles("models", "main")},
+	{name: "control ref of what is not ahead", setup: func(s *site) {
+		seeded(s)
+		s.git(s.work, "checkout", "-q", "-b", "side", "HEAD~1")
+		s.commit("beside")
+	}, push: []string{"side:refs/run/cancel"}, hints: 1, words: []string{"is on no governed ref, so"}},
+	{name: "plan of what was never pushed", push: []string{"main:refs/run/plan"}, hints: 1, words: []string{"is on no governed ref"}, plans: true},
+	{name: "slip in a control ref", setup: seeded, push: []string{"main:refs/run/staus"}, hints: 1, words: []string{"did you mean", "status?"}},
+	{name: "control ref that is taken", setup: func(s *site) {
+		seeded(s)
+		s.server("update-ref", "refs/run/cancel", "models~1")
+	}, push: []string{"main:refs/run/cancel"}, words: []string{"another push to it is being", "push again in a moment"}},
+	{name: "control ref by a tag", setup: func(s *site) {
+		seeded(s)
+		s.git(s.work, "tag", "-a", "-m", "v1", "v1")
+	}, push: []string{"v1:refs/run/status"}, hints: 1, words: []string{"is a tag, and status"}},
+	{name: "control by owner", config: []string{"models.cancel", "owner"}, setup: seeded, push: []string{"main:refs/run/cancel", "main:refs/run/status"},
+		words: []string{"by models.cancel=owner", "on the server: git models cancel"}},
 	{name: "mixed refs", setup: func(s *site) { seeded(s); s.commit("third") },
 		push: []string{"main", "main:topic", ":models", "main:refs/notes/models"}, hints: 1, again: []string{"main:models"},
 		words: []string{"refused refs/heads/models:", "refused refs/notes/models:"}},
@@ -323,6 +342,12 @@ func tryHint(t *testing.T, s *site, c refusedCase, command string) {
 	t.Helper()
 	s = s.copy()
 	status, out := s.try(s.work, "sh", "-c", command)
+	if c.plans {
+		if status == 0 || !strings.Contains(ours(out), "PLAN ONLY: nothing moved.") {
+			t.Errorf("hint %s: status %d\n%s", command, status, out)
+		}
+		return
+	}
 	if status != 0 {
 		t.Errorf("hint %s: status %d\n%s", command, status, out)
 		return

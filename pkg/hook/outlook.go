@@ -12,7 +12,7 @@ import (
 // Objects is what an outlook asks of the repository: a session, as a rule.
 type Objects interface {
 	plan.Files
-	ChangedPaths(ctx context.Context, from, to gitmodels.CommitID) ([]string, error)
+	plan.Changes
 }
 
 // Sight is what outlooks are made from.
@@ -82,7 +82,7 @@ func (s Sight) decide(ctx context.Context, o *Outlook, receipt *gitmodels.Receip
 			o.Attempt = gitmodels.AttemptName(*own.Run, *own.Attempt)
 		}
 		if s.Steer.Again && own.State.Terminal() && own.Attempt != nil {
-			o.Attempt, o.Why = gitmodels.AttemptName(*own.Run, *own.Attempt+1), "again, as asked: it "+ended(*own.State)+" before"
+			o.Attempt, o.Why = gitmodels.AttemptName(*own.Run, *own.Attempt+1), "again; it "+ended(*own.State)+" before"
 			return nil
 		}
 		o.Decision, o.Why = gitmodels.DecisionAttached, "it has a run already, which "+now(*own.State)
@@ -104,24 +104,31 @@ func (s Sight) decide(ctx context.Context, o *Outlook, receipt *gitmodels.Receip
 	case o.Plan == nil || receipt.Base == o.New:
 		return nil
 	}
-	paths, err := s.Objects.ChangedPaths(ctx, receipt.Base, o.New)
+	seen := &seen{Objects: s.Objects}
+	why, err := plan.Unwatched(ctx, seen, receipt.Base, o.New, o.Plan.Filter, s.Site.Policy.Abbrev)
 	if err != nil {
-		return fmt.Errorf("comparing %s with %s: %w", o.New, receipt.Base, err)
-	}
-	o.Base, o.Paths = receipt.Base, paths
-	path, ok, err := o.Plan.Filter.Match(ctx, paths)
-	filter := gitmodels.Printable(o.Plan.Filter.String(), 200)
-	switch {
-	case err != nil:
 		return err
-	case ok:
-		o.Why = Shown(path) + " is watched by " + filter
+	}
+	o.Base, o.Paths = receipt.Base, seen.paths
+	switch {
+	case why == "":
 	case o.Receipt == nil:
 		o.Decision = ""
 	default:
-		o.Decision, o.Why = gitmodels.DecisionSkipped, "nothing that trains changed since "+s.short(receipt.Base)+" ("+filter+")"
+		o.Decision, o.Why = gitmodels.DecisionSkipped, why
 	}
 	return nil
+}
+
+// seen keeps the changed paths that were asked for.
+type seen struct {
+	Objects
+	paths []string
+}
+
+func (s *seen) ChangedPaths(ctx context.Context, from, to gitmodels.CommitID) (paths []string, err error) {
+	s.paths, err = s.Objects.ChangedPaths(ctx, from, to)
+	return s.paths, err
 }
 
 // compare finds what changed in the parameters: against the run that was last

@@ -145,3 +145,14 @@ func NoteRow(text string, commit gitmodels.CommitID) (gitmodels.Listing, bool) {
 	}
 	return row, true
 }
+
+// Match puts each receipt to the update it is about.
+func Match(to []*gitmodels.Receipt, updates []gitmodels.Update, receipts []gitmodels.Receipt) {
+	for i := range receipts {
+		for k, u := range updates {
+			if receipts[i].Ref == u.Ref && receipts[i].Commit == u.New {
+				to[k] = &receipts[i]
+			}
+		}
+	}
+}

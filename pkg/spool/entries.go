@@ -133,8 +133,11 @@ func check(p gitmodels.Push) error {
 	if !filepath.IsAbs(p.Repository) || filepath.Clean(p.Repository) != p.Repository || strings.ContainsRune(p.Repository, 0) {
 		return fmt.Errorf("repository %s is not a plain absolute path", gitmodels.Printable(p.Repository, 200))
 	}
-	if len(p.Updates) == 0 || len(p.Updates) > maxUpdates {
-		return fmt.Errorf("%d updates, want 1 to %d", len(p.Updates), maxUpdates)
+	if len(p.Updates)+len(p.Acts) == 0 || len(p.Updates) > maxUpdates {
+		return fmt.Errorf("%d updates, want 1 to %d, or something that is asked for", len(p.Updates), maxUpdates)
+	}
+	if err := checkActs(p.Acts); err != nil {
+		return err
 	}
 	seen := map[gitmodels.RefName]bool{}
 	for i, u := range p.Updates {
@@ -159,6 +162,25 @@ func check(p gitmodels.Push) error {
 	}
 	if p.Pusher.Name == "" || len(p.Pusher.Name) > maxName || len(p.Pusher.Via) > maxName || len(p.Protocol) > maxName {
 		return fmt.Errorf("no pusher, or one of more than %d bytes", maxName)
+	}
+	return nil
+}
+
+// checkActs holds what control refs asked to what is done later: the others are
+// answered at once or not at all.
+func checkActs(acts []gitmodels.Act) error {
+	if len(acts) > len(gitmodels.Controls) {
+		return fmt.Errorf("%d things asked for, want at most one by each control ref", len(acts))
+	}
+	for i, a := range acts {
+		if a.Control != gitmodels.ControlCancel && a.Control != gitmodels.ControlRerun {
+			return fmt.Errorf("act %d: %s, want cancel or rerun", i+1, gitmodels.Printable(string(a.Control), 40))
+		}
+		if id, err := gitmodels.ParseCommitID(string(a.Commit)); err != nil {
+			return fmt.Errorf("act %d: %w", i+1, err)
+		} else if id.IsZero() {
+			return fmt.Errorf("act %d: %s names no commit", i+1, id)
+		}
 	}
 	return nil
 }

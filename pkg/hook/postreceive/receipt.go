@@ -21,83 +21,195 @@ const (
 	maxCounted = 1000
 	// counting bounds the count, so that time is left for the rest.
 	counting = time.Second
+	// maxWalked is how many commits of a plain line are counted one by one, which
+	// takes no child; beyond that git counts.
+	maxWalked = 32
 )
 
 // receipt is what the pusher reads: what was accepted, what to mind, and how to
 // look. A fact that git does not tell in time is left out.
-func (h *handOff) receipt() *hook.Block {
+func (h *handOff) receipt() []*hook.Block {
 	ctx, cancel := context.WithTimeout(context.Background(), looking)
 	defer cancel()
-	b := &hook.Block{}
+	var blocks []*hook.Block
 	warned := map[gitmodels.CommitID]bool{}
-	for i, u := range h.push.Updates {
+	for i, t := range h.told() {
 		if i == maxTold {
-			b.Say("and %d more refs", len(h.push.Updates)-maxTold)
 			break
 		}
-		h.accepted(ctx, b, u)
-		if !warned[u.New] {
-			warned[u.New] = true
-			h.source(ctx, b, u)
+		b := h.accepted(ctx, t)
+		if !warned[t.New] {
+			warned[t.New] = true
+			h.source(b, t)
 		}
+		blocks = append(blocks, b)
 	}
-	h.delivered(b)
-	h.look(b)
-	return b
+	last := &hook.Block{}
+	if n := len(h.push.Updates) - maxTold; n > 0 {
+		last.Say("and %s more", hook.Plural(n, "ref"))
+	}
+	h.delivered(last)
+	return append(blocks, last)
 }
 
 func (h *handOff) short(id gitmodels.CommitID) string { return id.Short(h.site.Policy.Abbrev) }
 
-// accepted is the line about one ref.
-func (h *handOff) accepted(ctx context.Context, b *hook.Block, u gitmodels.Update) {
-	what := "skipped as asked"
-	if !gitmodels.Steer(h.push.Options).Skip {
-		what = h.runs(ctx, u)
+// accepted are the lines about one ref.
+func (h *handOff) accepted(ctx context.Context, t *told) *hook.Block {
+	o, err := h.sight.Outlook(ctx, t.Update, t.files, t.receipt)
+	if err != nil {
+		h.log(err)
+		o = hook.Outlook{Update: t.Update, Receipt: t.receipt, Decision: gitmodels.DecisionRun, Attempt: h.short(t.New)}
 	}
-	b.Say("accepted %s on %s: %s", h.short(u.New), gitmodels.Printable(u.Ref.Short(), 100), what)
-	if !u.Creates() && !gitmodels.Steer(h.push.Options).Skip {
-		b.Say("(without a change to a watched path it is recorded as skipped)")
+	t.follow = o.Decision != gitmodels.DecisionSkipped
+	return h.words(ctx, t, o)
+}
+
+// words are a receipt's lines about one ref.
+func (h *handOff) words(ctx context.Context, t *told, o hook.Outlook) *hook.Block {
+	b := &hook.Block{}
+	short := h.short(o.New)
+	b.Say("accepted %s on %s: %s", short, gitmodels.Printable(o.Ref.Short(), 100), h.what(ctx, o))
+	if o.Decision == "" {
+		b.Say("(without a change to a watched path since the last run it is recorded as skipped)")
 	}
+	h.last(ctx, b, o)
+	if words := hook.ChangeWords(o.Changes); words != "" {
+		b.Say("changed %s", words)
+	}
+	runs := o.Decision == gitmodels.DecisionRun || o.Decision == ""
+	if uri := o.Artifacts(h.site); runs && uri != "" {
+		b.Whole("artifacts " + gitmodels.Printable(uri, 300))
+	}
+	live := runs || o.Receipt != nil && o.Receipt.Own != nil && o.Receipt.Own.State != nil && !o.Receipt.Own.State.Terminal()
+	if queue := hook.QueueWords(o.Receipt); runs && queue != "" {
+		b.Say("queue: %s", queue)
+	}
+	if !live {
+		b.Whole("rerun  " + gitmodels.ControlRerun.PushCommand(short))
+		return b
+	}
+	if o.Receipt != nil {
+		b.Whole("watch  git models watch " + short)
+	}
+	b.Whole("stop   " + gitmodels.ControlCancel.PushCommand(short))
+	if o.Creates() {
+		b.Whole("outcome  " + h.outcomeCommand(short))
+	}
+	return b
+}
+
+// what says what becomes of an update.
+func (h *handOff) what(ctx context.Context, o hook.Outlook) string {
+	switch o.Decision {
+	case gitmodels.DecisionSkipped:
+		if h.sight.Steer.Skip {
+			return "skipped as asked"
+		}
+		return "skipped, " + o.Why
+	case gitmodels.DecisionAttached:
+		return o.Why
+	}
+	return h.runs(ctx, o.Update)
 }
 
 // runs says how many commits an update brought, of which the last one runs. A
 // ref that is created brings what no other branch holds, be it nothing.
 func (h *handOff) runs(ctx context.Context, u gitmodels.Update) string {
-	ctx, cancel := context.WithTimeout(ctx, counting)
-	defer cancel()
-	var n int
-	var err error
-	if u.Creates() {
-		n, err = h.site.Repo.CountNew(ctx, u.Ref, u.New, maxCounted+1)
-	} else {
-		n, err = h.site.Repo.Count(ctx, u.Old, u.New)
-	}
+	n, err := h.count(ctx, u)
 	switch {
 	case err != nil, u.Creates() && n > maxCounted:
 		return "its last commit runs"
 	case n <= 1:
 		return "it runs"
+	case h.sight.Steer.Each:
+		return hook.Plural(n, "commit") + ", each of them runs, oldest first"
 	}
-	return plural(n, "commit") + ", the last one runs"
+	return hook.Plural(n, "commit") + ", the last one runs"
+}
+
+// count is how many commits an update brought. A short line without merges is
+// walked, which asks no other child.
+func (h *handOff) count(ctx context.Context, u gitmodels.Update) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, counting)
+	defer cancel()
+	if u.Creates() {
+		return h.site.Repo.CountNew(ctx, u.Ref, u.New, maxCounted+1)
+	}
+	at := u.New
+	for n := range maxWalked {
+		if at == u.Old {
+			return n, nil
+		}
+		parents, err := h.session.Parents(ctx, at)
+		if err != nil {
+			return 0, err
+		}
+		if len(parents) != 1 {
+			break
+		}
+		at = parents[0]
+	}
+	return h.site.Repo.Count(ctx, u.Old, u.New)
+}
+
+// last tells how the push before this one ended: by the runner, or by its note.
+func (h *handOff) last(ctx context.Context, b *hook.Block, o hook.Outlook) {
+	var row gitmodels.Listing
+	switch {
+	case o.Receipt != nil && o.Receipt.Last != nil:
+		row = *o.Receipt.Last
+	case o.Receipt == nil && !o.Creates() && o.Old != o.New:
+		note, ok, err := h.site.Repo.ReadNote(ctx, h.site.Policy.NotesRef, o.Old)
+		if err != nil || !ok {
+			return
+		}
+		if row, ok = hook.NoteRow(note, o.Old); !ok {
+			return
+		}
+	default:
+		return
+	}
+	words := hook.StateWords(row)
+	if row.State != nil && *row.State == gitmodels.Succeeded && h.isBest(ctx, o.Ref, row.Commit) {
+		words += " (best)"
+	}
+	b.Say("last push: %s %s", h.short(row.Commit), words)
+	if row.State != nil && (*row.State == gitmodels.Failed || *row.State == gitmodels.Cancelled) {
+		b.Whole("rerun  " + gitmodels.ControlRerun.PushCommand(h.short(row.Commit)))
+	}
+}
+
+// isBest reports whether the branch of the best run of ref is at commit.
+func (h *handOff) isBest(ctx context.Context, ref gitmodels.RefName, commit gitmodels.CommitID) bool {
+	at, err := h.site.Repo.Tip(ctx, "refs/heads/best/"+gitmodels.RefName(ref.Short()))
+	return err == nil && at == commit
+}
+
+// published is whether a tip lives on a source branch, as found while the push
+// was being recorded.
+type published struct {
+	yes bool
+	err error
 }
 
 // source warns of a tip that lives on governed refs alone.
-func (h *handOff) source(ctx context.Context, b *hook.Block, u gitmodels.Update) {
-	p := h.site.Policy
-	if p.Source == "off" {
+func (h *handOff) source(b *hook.Block, t *told) {
+	if t.published == nil {
 		return
 	}
-	facts := hook.History{Repo: h.site.Repo}
-	published, err := gate.Published(ctx, u.New, hook.Rules(p), facts)
-	if err != nil || published {
+	if p := <-t.published; p.err != nil || p.yes {
 		return
 	}
-	command, err := gate.SourceCommand(ctx, u, facts)
+	ctx, cancel := context.WithTimeout(context.Background(), looking)
+	defer cancel()
+	facts := hook.NewHistory(h.session)
+	command, err := gate.SourceCommand(ctx, t.Update, facts)
 	if err != nil {
 		return
 	}
 	b.Say("warning: %s is on no branch but %s: work that goes on from %s will lack it",
-		h.short(u.New), h.holders(ctx, u), h.elsewhere(ctx, facts))
+		h.short(t.New), h.holders(ctx, t.Update), h.elsewhere(ctx, facts))
 	b.Hint(command)
 }
 
@@ -106,7 +218,7 @@ func (h *handOff) source(ctx context.Context, b *hook.Block, u gitmodels.Update)
 func (h *handOff) holders(ctx context.Context, u gitmodels.Update) string {
 	name := gitmodels.Printable(u.Ref.Short(), 100)
 	if refs, err := h.site.Repo.RefsContaining(ctx, u.New, "refs/heads/"); err == nil && len(refs) > 1 {
-		return name + " and " + plural(len(refs)-1, "other")
+		return name + " and " + hook.Plural(len(refs)-1, "other")
 	}
 	return name
 }
@@ -134,20 +246,22 @@ func (h *handOff) delivered(b *hook.Block) {
 		b.Say("no runner was answering; one was started")
 	case wire.IsNoRunner(h.heard):
 		b.Say("accepted and recorded; no runner is answering.").Say("Nothing is lost.")
-		b.Whole("on the server: git models --home " + gate.Quote(h.home) + " runner")
+		b.Whole("on the server: " + h.runnerCommand())
+	case gitmodels.KindOf(h.heard) != gitmodels.Internal:
+		b.Say("accepted and recorded; the runner says: %s", gitmodels.Printable(h.heard.Error(), 300)).Say("Nothing is lost.")
 	default:
 		b.Say("accepted and recorded; the runner was too busy to answer.").Say("Nothing is lost.")
 		h.log(h.heard)
 	}
 }
 
-// look says how to see the outcome, with plain git and on the server.
-func (h *handOff) look(b *hook.Block) {
-	short := h.short(h.push.Updates[0].New)
-	if gitmodels.Steer(h.push.Options).Skip {
-		b.Whole("to run it, on the server: git models rerun " + short)
-		return
-	}
+// runnerCommand is what the admin types where no runner is at work.
+func (h *handOff) runnerCommand() string {
+	return "git models --home " + gate.Quote(h.home) + " runner"
+}
+
+// outcomeCommand fetches a run's outcome and shows it, with plain git.
+func (h *handOff) outcomeCommand(short string) string {
 	ref := string(h.site.Policy.NotesRef)
 	name := strings.TrimPrefix(ref, "refs/notes/")
 	fetch := "+" + ref + "*:" + ref + "*"
@@ -156,14 +270,5 @@ func (h *handOff) look(b *hook.Block) {
 	} else {
 		fetch = gate.Quote(fetch)
 	}
-	b.Whole("outcome  git fetch origin " + fetch + " && git log --notes=" + gate.Quote(name) + " -1 " + short)
-	b.Whole("on the server  git models show " + short)
-}
-
-// plural counts things: 1 commit, 2 commits.
-func plural(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
+	return fmt.Sprintf("git fetch origin %s && git log --notes=%s -1 %s", fetch, gate.Quote(name), short)
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/git-models/git-models/pkg/gate"
+	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/gitrepo"
 	"github.com/git-models/git-models/pkg/hook"
 	"github.com/git-models/git-models/pkg/policy"
@@ -33,10 +34,12 @@ const (
 // Run judges the push and returns the exit status: 0 lets it pass.
 func Run(e hook.Edges) int { return run(e, deadline, judge) }
 
-// judgement is what became of a push: words, and whether they refuse it.
+// judgement is what became of a push: words, and whether they refuse it. A plan
+// that was asked for instead of a push refuses it, too, with nothing wrong.
 type judgement struct {
 	blocks  []*hook.Block
 	refused bool
+	planned bool
 }
 
 // judging is the part of a hook that may go wrong in any way.
@@ -107,13 +110,17 @@ func broken(e hook.Edges, home string, cause error) int {
 // say prints a judgement. A push that passes without a warning passes in
 // silence: its refs may still lose a race.
 func say(e hook.Edges, j judgement) int {
-	if len(j.blocks) == 0 {
+	if len(j.blocks) == 0 && !j.refused && !j.planned {
 		return 0
 	}
 	tail := &hook.Block{}
 	status := 0
-	if j.refused {
+	switch {
+	case j.refused:
 		tail.Say("nothing moved: a push is taken as a whole or not at all")
+		status = 1
+	case j.planned:
+		tail.Whole(planOnly)
 		status = 1
 	}
 	if _, err := io.WriteString(e.Stderr, hook.Print(j.blocks, tail)); err != nil {
@@ -125,14 +132,30 @@ func say(e hook.Edges, j judgement) int {
 // judge answers for the whole push. home is set as soon as it is known, for the
 // log of what goes wrong later.
 func judge(ctx context.Context, e hook.Edges, input []byte, home *string) (judgement, error) {
-	site, err := hook.Open(ctx, e, gitrepo.WithQuarantine(e.Env))
+	repo, err := hook.Locate(e, gitrepo.WithQuarantine(e.Env))
+	if err != nil {
+		return judgement{}, err
+	}
+	updates, linesErr := hook.ParseLines(input, repo.IDLength())
+	session := repo.Session(ctx)
+	defer session.Close()
+	history := hook.NewHistory(session)
+	// What a governed push needs begins while a child reads the policy. Whatever
+	// goes wrong with it is an error when the answer is asked for.
+	started := make(chan struct{})
+	if history.Begin(ctx, updates) {
+		close(started)
+	} else {
+		close(started)
+	}
+	site, err := hook.Read(ctx, e, repo)
+	<-started
 	if err != nil {
 		return judgement{}, err
 	}
 	*home = site.Policy.Home
-	updates, err := hook.ParseLines(input, site.Repo.IDLength())
-	if err != nil {
-		return judgement{}, err
+	if linesErr != nil {
+		return judgement{}, linesErr
 	}
 	if len(updates) == 0 {
 		return judgement{}, errors.New("git named no update")
@@ -140,15 +163,14 @@ func judge(ctx context.Context, e hook.Edges, input []byte, home *string) (judge
 	push := gate.Push{Updates: updates, Button: button(e)}
 	options, optionsErr := e.PushOptions()
 	push.Options = options
-	history, err := hook.NewHistory(ctx, site.Repo, updates, site.Policy)
-	if err != nil {
-		return judgement{}, err
-	}
 	verdict, err := gate.Judge(ctx, push, hook.Rules(site.Policy), history)
 	if err != nil {
 		return judgement{}, err
 	}
-	if len(verdict.Governed) > 0 {
+	if len(verdict.Governed) == 0 && len(verdict.Asked) == 0 && len(verdict.Refusals) == 0 {
+		return judgement{}, nil
+	}
+	if len(verdict.Governed) > 0 || len(verdict.Asked) > 0 {
 		if err := ready(e, site); err != nil {
 			return judgement{}, err
 		}
@@ -159,7 +181,7 @@ func judge(ctx context.Context, e hook.Edges, input []byte, home *string) (judge
 	if len(verdict.Refusals) > 0 {
 		return judgement{blocks: refusals(verdict.Refusals), refused: true}, nil
 	}
-	return files(ctx, site, verdict.Governed)
+	return consider(ctx, hook.Sight{Site: site, Objects: session, Steer: gitmodels.Steer(options)}, verdict)
 }
 
 // ready says why governed refs cannot be judged here at all.
