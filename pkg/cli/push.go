@@ -232,10 +232,9 @@ func (p *program) fetchTip(ctx context.Context, s *site, line gitmodels.RefName,
 
 // judge asks the server's gate, and says its refusals.
 func (p *program) judge(ctx context.Context, s *site, server heads, update gitmodels.Update, options []string) error {
-	history, err := hook.NewHistory(ctx, s.repo, []gitmodels.Update{update}, s.policy)
-	if err != nil {
-		return err
-	}
+	session := s.repo.Session(ctx)
+	defer session.Close()
+	history := hook.NewHistory(session)
 	verdict, err := gate.Judge(ctx, gate.Push{Updates: []gitmodels.Update{update}, Options: options},
 		hook.Rules(s.policy), cloneHistory{history, server})
 	if err != nil || len(verdict.Refusals) == 0 {

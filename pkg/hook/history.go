@@ -38,17 +38,17 @@ func NewHistory(session *gitrepo.Session) History {
 // maxBegun bounds how many ancestor checks are begun before anybody asks.
 const maxBegun = 4
 
-// Begin starts on what the gate will ask of the updates if they are governed, as
-// by their names they probably are: the policy, which tells, comes from a child
-// of its own meanwhile. It reports whether there was anything to begin.
-func (h History) Begin(ctx context.Context, updates []gitmodels.Update) bool {
-	any := false
+// Likely reports whether an update is probably ours to judge or to answer, by
+// the usual names: the policy, which tells, comes from a child, and what is begun
+// beside it costs no time. A wrong guess costs a little work.
+func Likely(u gitmodels.Update) bool {
+	return !u.Deletes() && (strings.HasPrefix(string(u.Ref), "refs/heads/models") || policy.Control(u.Ref))
+}
+
+// Begin starts on what the gate will ask of updates that are likely governed.
+func (h History) Begin(ctx context.Context, updates []gitmodels.Update) {
 	for _, u := range updates {
-		if u.Deletes() || !strings.HasPrefix(string(u.Ref), "refs/heads/models") && !policy.Control(u.Ref) {
-			continue
-		}
-		any = true
-		if u.Creates() || len(h.begun) == maxBegun {
+		if u.Creates() || len(h.begun) == maxBegun || !Likely(u) {
 			continue
 		}
 		a := &answer{done: make(chan struct{})}
@@ -58,7 +58,6 @@ func (h History) Begin(ctx context.Context, updates []gitmodels.Update) bool {
 			a.yes, a.err = h.Session.IsAncestor(ctx, u.Old, u.New)
 		}()
 	}
-	return any
 }
 
 // IsAncestor implements gate.History.

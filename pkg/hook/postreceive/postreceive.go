@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/git-models/git-models/pkg/gate"
@@ -128,6 +129,9 @@ func (h *handOff) record(ctx context.Context, input []byte) (err error) {
 	}
 	h.asked = requests(updates)
 	h.session = repo.Session(ctx)
+	if slices.ContainsFunc(updates, hook.Likely) {
+		go h.session.Start() // beside the child that reads the policy
+	}
 	reading, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if h.site, err = hook.Read(reading, h.edges, repo); err != nil {
@@ -171,7 +175,7 @@ func (h *handOff) record(ctx context.Context, input []byte) (err error) {
 }
 
 // look begins to find out what the receipt will tell, while the push is made
-// durable. The session is the reader's alone until then.
+// durable.
 func (h *handOff) look(ctx context.Context, governed []gitmodels.Update) {
 	looked := map[gitmodels.CommitID]bool{}
 	for i, u := range governed {
@@ -203,7 +207,7 @@ func (h *handOff) look(ctx context.Context, governed []gitmodels.Update) {
 		for _, t := range h.tips {
 			if t.published != nil {
 				var p published
-				p.yes, p.err = gate.Published(ctx, t.New, hook.Rules(h.site.Policy), hook.NewHistory(h.site.Repo.Session(ctx)))
+				p.yes, p.err = gate.Published(ctx, t.New, hook.Rules(h.site.Policy), hook.NewHistory(h.session))
 				t.published <- p
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -140,16 +141,13 @@ func judge(ctx context.Context, e hook.Edges, input []byte, home *string) (judge
 	session := repo.Session(ctx)
 	defer session.Close()
 	history := hook.NewHistory(session)
-	// What a governed push needs begins while a child reads the policy. Whatever
-	// goes wrong with it is an error when the answer is asked for.
-	started := make(chan struct{})
-	if history.Begin(ctx, updates) {
-		close(started)
-	} else {
-		close(started)
+	// What a governed push needs begins while a child reads the policy. What goes
+	// wrong with it is an error when the answer is asked for.
+	if slices.ContainsFunc(updates, hook.Likely) {
+		go session.Start()
 	}
+	history.Begin(ctx, updates)
 	site, err := hook.Read(ctx, e, repo)
-	<-started
 	if err != nil {
 		return judgement{}, err
 	}
