@@ -77,7 +77,6 @@ func jsonFlag() urfave.Flag {
 // nobody takes a missing feature for a typing error; instead says what serves
 // until then.
 var later = []struct{ name, instead string }{
-	{"watch", "git models logs -f SHA"},
 	{"download", "git models show SHA"},
 	{"status", "git models ls"},
 	{"schema", "git models lint"},

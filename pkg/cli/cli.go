@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -32,7 +33,9 @@ type Edges struct {
 	Env            []string // KEY=value
 	Dir            string   // absolute working directory
 	Columns        int      // of the terminal that Stdout is; 0 when it is none
-	Now            func() time.Time
+	// Size is that of the terminal now; nil where Stdout is none.
+	Size func() (columns, rows int)
+	Now  func() time.Time
 }
 
 // Main runs the program on the edges of this process and returns its exit
@@ -45,10 +48,23 @@ func Main() int {
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Env: os.Environ(), Now: time.Now,
 	}
-	if size, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ); err == nil {
-		edges.Columns = max(int(size.Col), defaultColumns)
+	if columns, _ := stdoutSize(); columns > 0 {
+		edges.Columns, edges.Size = columns, stdoutSize
 	}
 	return Run(ctx, edges)
+}
+
+// stdoutSize is how large the terminal is that the standard output is; 0 columns
+// when it is none. A terminal that does not know has 80 columns, as for git.
+func stdoutSize() (columns, rows int) {
+	size, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ)
+	switch {
+	case err != nil:
+		return 0, 0
+	case size.Col == 0:
+		return defaultColumns, defaultRows
+	}
+	return int(size.Col), int(size.Row)
 }
 
 // program is one run of the command line.
@@ -57,14 +73,16 @@ type program struct {
 	*terminal
 	// Set from the global options before a command acts.
 	homeFlag, repoFlag string
+	colourFlag         string
 	toldNotes          bool // it was said that the answer is from the notes
 }
 
 // Run runs one command line and returns its exit status.
 func Run(ctx context.Context, edges Edges) int {
 	p := &program{edges: edges, terminal: &terminal{
-		out: edges.Stdout, err: edges.Stderr, columns: max(edges.Columns, defaultColumns), now: edges.Now,
+		out: edges.Stdout, err: edges.Stderr, now: edges.Now,
 	}}
+	p.columns = p.tableColumns()
 	if edges.Dir == "" {
 		dir, err := os.Getwd()
 		if err != nil {
@@ -107,15 +125,58 @@ func (p *program) before(c *urfave.Context) error {
 	if p.homeFlag == "" {
 		p.homeFlag = p.getenv("GIT_MODELS_HOME")
 	}
-	switch when := c.String("color"); when {
-	case "auto":
-		p.colour = p.edges.Columns > 0 && p.getenv("NO_COLOR") == "" && p.getenv("TERM") != "dumb"
-	case "always", "never":
-		p.colour = when == "always"
-	default:
-		return usage("--color is %s, want auto, always or never", gitmodels.Printable(when, 40))
+	p.colourFlag = c.String("color")
+	if !slices.Contains([]string{"auto", "always", "never"}, p.colourFlag) {
+		return usage("--color is %s, want auto, always or never", gitmodels.Printable(p.colourFlag, 40))
 	}
+	p.chooseColour("")
 	return nil
+}
+
+// chooseColour follows the command line, then the environment, then git's own
+// color.ui where a repository is known.
+func (p *program) chooseColour(ui string) {
+	switch force := p.getenv("CLICOLOR_FORCE"); {
+	case p.colourFlag != "auto":
+		p.colour = p.colourFlag == "always"
+	case p.getenv("NO_COLOR") != "":
+		p.colour = false
+	case force != "" && force != "0", ui == "always":
+		p.colour = true
+	case p.getenv("CLICOLOR") == "0", ui == "never", ui == "false", ui == "no", ui == "off", ui == "0":
+		p.colour = false
+	default:
+		p.colour = p.edges.Columns > 0 && !p.dumb()
+	}
+}
+
+// dumb reports whether the terminal takes no escape sequences; one of an unknown
+// kind takes none, as for git.
+func (p *program) dumb() bool {
+	term := p.getenv("TERM")
+	return term == "" || term == "dumb"
+}
+
+// tableColumns is how wide an answer may be: as COLUMNS says, as for git, else
+// as wide as the terminal is, within reason.
+func (p *program) tableColumns() int {
+	if n, err := strconv.Atoi(p.getenv("COLUMNS")); err == nil && n > 0 {
+		return max(n, leastColumns)
+	}
+	if p.edges.Columns > 0 {
+		return max(p.edges.Columns, leastColumns)
+	}
+	return defaultColumns
+}
+
+// size is that of the terminal now.
+func (p *program) size() (columns, rows int) {
+	if p.edges.Size != nil {
+		if columns, rows = p.edges.Size(); columns > 0 {
+			return columns, rows
+		}
+	}
+	return p.columns, defaultRows
 }
 
 // getenv looks a variable up in the program's environment; the last one counts.

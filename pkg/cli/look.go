@@ -58,6 +58,7 @@ func (p *program) lookCommands() []*urfave.Command {
 		},
 		p.logCommand(),
 		p.compareCommand(),
+		p.watchCommand(),
 		{
 			Name: "logs", Category: toLook,
 			Usage:     "print the log of a run",

@@ -16,9 +16,13 @@ import (
 // Everything that a person reads goes through this file, in one voice: lower
 // case, no full stop, and what to do next as a command to paste.
 
-// defaultColumns is the width of what is not a terminal, and the least that
-// tables are made for.
-const defaultColumns = 80
+const (
+	// defaultColumns is the width of what is not a terminal, and defaultRows the
+	// height of one that does not say.
+	defaultColumns, defaultRows = 80, 24
+	// leastColumns is the least that answers are made for.
+	leastColumns = 40
+)
 
 // terminal is where a person reads.
 type terminal struct {

@@ -73,6 +73,11 @@ func (p *program) siteAt(ctx context.Context, dir string) (*site, error) {
 			}
 		}
 	}
+	for _, e := range f.entries {
+		if e.Key == "color.ui" {
+			p.chooseColour(e.Value)
+		}
+	}
 	s.policy, _ = policy.Parse(f.entries, policy.Hook)
 	if s.home, err = p.home(s.policy); err != nil {
 		return nil, err
