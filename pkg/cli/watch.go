@@ -238,9 +238,8 @@ func (v *view) show(standing string, tail []string) {
 	if slices.Equal(lines, v.drawn) {
 		return
 	}
-	up := v.up(columns)
 	var b strings.Builder
-	b.WriteString(up)
+	b.WriteString(up(v.height(columns)))
 	for i, line := range lines {
 		switch i {
 		case 0:
@@ -248,10 +247,25 @@ func (v *view) show(standing string, tail []string) {
 		case len(lines) - 1:
 			line = v.p.sgr(line, "2")
 		}
-		b.WriteString(line + "\n")
+		b.WriteString(line + clearLine + "\n")
 	}
-	v.p.printf("%s", b.String())
+	v.p.printf("%s", b.String()+clearBelow)
 	v.drawn = lines
+}
+
+// What terminals are told (ECMA-48). A screen that is cleared from its first line
+// goes into the history of some, so lines are cleared one by one.
+const (
+	clearLine  = "\x1b[K"
+	clearBelow = "\x1b[J"
+)
+
+// up goes to the beginning of the line n lines above.
+func up(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("\x1b[%dA\r", n)
 }
 
 // elapsed is how long the run has stood so.
@@ -262,21 +276,20 @@ func (v *view) elapsed() string {
 // clear takes the lines off the terminal.
 func (v *view) clear() {
 	columns, _ := v.p.size()
-	v.p.printf("%s", v.up(columns))
+	if n := v.height(columns); n > 0 {
+		v.p.printf("%s", up(n)+strings.Repeat(clearLine+"\n", n)+up(n))
+	}
 	v.drawn = nil
 }
 
-// up goes to the first of the drawn lines and clears from there. A terminal that
-// became narrower since has broken long lines.
-func (v *view) up(columns int) string {
+// height is how many lines of the terminal the drawn ones take. One that became
+// narrower since has broken long lines.
+func (v *view) height(columns int) int {
 	n := 0
 	for _, line := range v.drawn {
 		n += max(1, (width(line)+columns-1)/columns)
 	}
-	if n == 0 {
-		return ""
-	}
-	return fmt.Sprintf("\x1b[%dA\r\x1b[J", n)
+	return n
 }
 
 // tail keeps the last lines of a log that is written.
