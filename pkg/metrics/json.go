@@ -32,6 +32,41 @@ func parseObject(data []byte, number func(name string, value float64)) error {
 	return nil
 }
 
+// parseHistory reads one JSON object and calls record for every object in the
+// array log_history, with its numbers as parseObject names them.
+func parseHistory(data []byte, record func(found []named)) error {
+	var found []named
+	p := &parser{data: data, number: func(name string, value float64) { found = append(found, named{name, value}) }}
+	p.space()
+	if p.peek() != '{' {
+		return errors.New("it does not begin with {")
+	}
+	err := p.members(func(key string) error {
+		if key != "log_history" || p.peek() != '[' {
+			return p.value("", 1, false)
+		}
+		return p.elements(func() error {
+			if p.peek() != '{' {
+				return p.value("", 2, false)
+			}
+			found = nil
+			if err := p.value("", 0, true); err != nil {
+				return err
+			}
+			record(found)
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	p.space()
+	if p.at < len(p.data) {
+		return p.fault("more text after the object")
+	}
+	return nil
+}
+
 // parser walks a JSON text once, without recursion deeper than maxDepth.
 type parser struct {
 	data   []byte
@@ -88,14 +123,25 @@ func (p *parser) value(name string, depth int, report bool) error {
 }
 
 func (p *parser) object(name string, depth int, report bool) error {
-	p.at++
-	p.space()
-	if p.peek() == '}' {
-		p.at++
-		return nil
-	}
-	for {
-		p.space()
+	return p.members(func(key string) error {
+		full := key
+		if depth > 0 {
+			full = name + "." + key
+		}
+		if len(full) > 1<<16 {
+			return p.fault("the keys are too long")
+		}
+		return p.value(full, depth+1, report)
+	})
+}
+
+func (p *parser) array(name string, depth int) error {
+	return p.elements(func() error { return p.value(name, depth+1, false) })
+}
+
+// members reads an object; value reads what belongs to a key.
+func (p *parser) members(value func(key string) error) error {
+	return p.list('}', func() error {
 		if p.peek() != '"' {
 			return p.fault("no key")
 		}
@@ -109,50 +155,36 @@ func (p *parser) object(name string, depth int, report bool) error {
 		}
 		p.at++
 		p.space()
-		full := key
-		if depth > 0 {
-			full = name + "." + key
-		}
-		if len(full) > 1<<16 {
-			return p.fault("the keys are too long")
-		}
-		if err := p.value(full, depth+1, report); err != nil {
-			return err
-		}
-		p.space()
-		switch p.peek() {
-		case ',':
-			p.at++
-		case '}':
-			p.at++
-			return nil
-		default:
-			return p.fault("neither comma nor }")
-		}
-	}
+		return value(key)
+	})
 }
 
-func (p *parser) array(name string, depth int) error {
+// elements reads an array; value reads one of its values.
+func (p *parser) elements(value func() error) error { return p.list(']', value) }
+
+// list reads what stands between brackets, up to the closing one, between
+// commas.
+func (p *parser) list(end byte, one func() error) error {
 	p.at++
 	p.space()
-	if p.peek() == ']' {
+	if p.peek() == end {
 		p.at++
 		return nil
 	}
 	for {
 		p.space()
-		if err := p.value(name, depth+1, false); err != nil {
+		if err := one(); err != nil {
 			return err
 		}
 		p.space()
 		switch p.peek() {
 		case ',':
 			p.at++
-		case ']':
+		case end:
 			p.at++
 			return nil
 		default:
-			return p.fault("neither comma nor ]")
+			return p.fault("neither comma nor " + string(end))
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package metrics reads what a training wrote about itself, metrics.json and
-// *.jsonl files, into series and final values.
+// Package metrics reads what a training wrote about itself, the files of the
+// usual loggers, into series and final values.
 //
 // The folder was written by a hostile job: only regular files are read, every
 // size and count is bounded, and a name that could upset a terminal is escaped.
@@ -15,11 +15,23 @@
 //     the record in its file, from 0. The first of timestamp, _timestamp and
 //     time is the clock and no series. All other numbers are series, nested
 //     ones with dotted names.
+//   - metrics.csv (Lightning's CSVLogger) and results.csv (Ultralytics): a
+//     series for each column, with the step and the clock as above. Empty cells
+//     and words are no values, and spaces around names do not count. Of several
+//     version_N/metrics.csv in a folder the highest N is read.
+//   - trainer_state.json (Hugging Face's Trainer): the objects of log_history,
+//     with the step as above. In a folder its own and that of the newest
+//     checkpoint-N are read.
+//   - plots/metrics/**/*.tsv (DVCLive): a table of step and value; the series is
+//     called by the path below plots/metrics. The summary beside it, in which
+//     train/loss is nested, gives its final value.
 //
 // A file in a folder below gets that folder as a prefix: accuracy in
-// eval/metrics.json is eval/accuracy. The folder dvclive, which DVCLive itself
-// makes, adds nothing. Files are read in the order of their paths; of two
-// values with the same name and step the later one wins.
+// eval/metrics.json is eval/accuracy. Folders that the loggers make themselves,
+// dvclive, lightning_logs, version_N and checkpoint-N, add nothing. Files are
+// read in the order of their paths; of two values with the same name and step
+// the later one wins, and the final value is that of a summary, else the last
+// finite one. metrics.yaml and metrics.toml are not read.
 package metrics
 
 import (
@@ -40,7 +52,7 @@ import (
 // Bounds on what one run may bring. What lies beyond is left out and named in a
 // warning.
 const (
-	MaxFile    = 32 << 20  // bytes of one file; of a longer .jsonl the end is read
+	MaxFile    = 32 << 20  // bytes of one file; of a longer .jsonl the end is read, others are left out
 	MaxTotal   = 128 << 20 // bytes of all files
 	MaxFiles   = 256       // metric files
 	MaxEntries = 20000     // directory entries looked at
@@ -107,75 +119,6 @@ func (r *reader) warned() []string {
 	return r.warnings
 }
 
-// find lists the metric files, sorted by path.
-func (r *reader) find() ([]string, error) {
-	var found []string
-	entries := 0
-	folders := []string{"."}
-	for len(folders) > 0 {
-		folder := folders[0]
-		folders = folders[1:]
-		f, err := r.root.Open(folder)
-		if err != nil {
-			if folder == "." {
-				return nil, err
-			}
-			r.warn("%s: %v", show(folder), bare(err))
-			continue
-		}
-		for {
-			batch, err := f.ReadDir(256)
-			for _, e := range batch {
-				p := path.Join(folder, e.Name())
-				switch entries++; {
-				case e.IsDir() && strings.Count(p, "/") < MaxFolders:
-					folders = append(folders, p)
-				case e.IsDir():
-					r.warn("%s: left out, folders go deeper than %d", show(p), MaxFolders)
-				case isMetricFile(p) && !e.Type().IsRegular():
-					r.warn("%s: left out, not a regular file", show(p))
-				case isMetricFile(p):
-					found = append(found, p)
-				}
-			}
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				r.warn("%s: %v", show(folder), bare(err))
-				break
-			}
-			if entries > MaxEntries {
-				r.warn("only the first %d entries of the folder were looked at", MaxEntries)
-				folders = nil
-				break
-			}
-		}
-		if err := f.Close(); err != nil {
-			return nil, err
-		}
-	}
-	slices.Sort(found)
-	if len(found) > MaxFiles {
-		r.warn("%d metric files, only the first %d are read", len(found), MaxFiles)
-		found = found[:MaxFiles]
-	}
-	return found, nil
-}
-
-func isMetricFile(p string) bool {
-	return path.Base(p) == "metrics.json" || strings.HasSuffix(p, ".jsonl")
-}
-
-// prefix is what the folder of p adds to names.
-func prefix(p string) string {
-	folder := path.Dir(p)
-	if folder == "." || folder == "dvclive" {
-		return ""
-	}
-	return strings.TrimPrefix(folder, "dvclive/") + "/"
-}
-
 // file reads one metric file into the series.
 func (r *reader) file(p string) {
 	data, cut, err := r.read(p)
@@ -183,18 +126,26 @@ func (r *reader) file(p string) {
 		r.warn("%s: %v", show(p), bare(err))
 		return
 	}
-	if path.Base(p) == "metrics.json" {
-		if cut {
-			r.warn("%s: left out, larger than %d MiB", show(p), MaxFile>>20)
-			return
-		}
-		r.summary(p, data)
+	kind := kindOf(p)
+	if cut && kind != jsonLines {
+		r.warn("%s: left out, larger than %d MiB", show(p), MaxFile>>20)
 		return
 	}
-	if cut {
-		r.warn("%s: larger than %d MiB, only its end is read", show(p), MaxFile>>20)
+	switch kind {
+	case summary:
+		r.summary(p, data)
+	case table:
+		r.table(p, data)
+	case curve:
+		r.curve(p, data)
+	case history:
+		r.history(p, data)
+	case jsonLines:
+		if cut {
+			r.warn("%s: larger than %d MiB, only its end is read", show(p), MaxFile>>20)
+		}
+		r.lines(p, data, cut)
 	}
-	r.lines(p, data, cut)
 }
 
 // read returns the file's bytes, of a file over the bound its end.
@@ -244,6 +195,9 @@ func (r *reader) summary(p string, data []byte) {
 	}
 	slices.Sort(names)
 	for _, name := range names {
+		if name == "step" && path.Base(path.Dir(p)) == liveFolder {
+			continue // DVCLive's own count, no metric
+		}
 		if s := r.get(p, prefix(p)+name); s != nil {
 			value := found[name]
 			s.final = &value
@@ -308,14 +262,32 @@ func (r *reader) record(p string, found []named, number int) {
 		if n.name == stepKey || n.name == clockKey {
 			continue
 		}
-		s := r.get(p, prefix(p)+n.name)
-		if s == nil {
-			continue
+		if s := r.get(p, prefix(p)+n.name); s != nil {
+			r.add(s, step, n.value)
 		}
-		s.points = append(s.points, gitmodels.Point{Step: gitmodels.Number(step), Value: gitmodels.Number(n.value)})
-		if r.held++; r.held > maxHeld {
-			r.thin()
-		}
+	}
+}
+
+// add appends a point to a series; one that was refused is nil.
+func (r *reader) add(s *series, step, value float64) {
+	if s == nil {
+		return
+	}
+	s.points = append(s.points, gitmodels.Point{Step: gitmodels.Number(step), Value: gitmodels.Number(value)})
+	if r.held++; r.held > maxHeld {
+		r.thin()
+	}
+}
+
+// history reads a trainer_state.json. What stands before a fault counts.
+func (r *reader) history(p string, data []byte) {
+	number := 0
+	err := parseHistory(data, func(found []named) {
+		r.record(p, found, number)
+		number++
+	})
+	if err != nil {
+		r.warn("%s: not a JSON object to its end: %v", show(p), err)
 	}
 }
 

@@ -3,7 +3,6 @@ package metrics
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,13 +43,38 @@ func lines(values []gitmodels.Metric) (out []string) {
 	return out
 }
 
+// readCase is a folder and what is read of it.
+type readCase struct {
+	files    map[string]string
+	want     []string
+	warnings []string // parts
+}
+
+func (c readCase) run(t *testing.T) {
+	t.Helper()
+	values, warnings, err := Read(folder(t, c.files))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(c.want, lines(values)); d != "" {
+		t.Error(d)
+	}
+	if len(warnings) != len(c.warnings) {
+		t.Errorf("warnings %q", warnings)
+	}
+	for _, w := range c.warnings {
+		if !slices.ContainsFunc(warnings, func(s string) bool { return strings.Contains(s, w) }) {
+			t.Errorf("warnings %q, want %q", warnings, w)
+		}
+	}
+	if _, err := json.Marshal(values); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRead(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		files    map[string]string
-		want     []string
-		warnings []string // parts
-	}{
+	for name, c := range map[string]readCase{
 		"nothing":     {},
 		"other files": {files: map[string]string{"metrics.yaml": "a: 1", "x.json": `{"a":1}`, "metrics.json.bak": `{"a":1}`}},
 		"nested summary": {
@@ -115,24 +139,7 @@ func TestRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			values, warnings, err := Read(folder(t, c.files))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := cmp.Diff(c.want, lines(values)); d != "" {
-				t.Error(d)
-			}
-			if len(warnings) != len(c.warnings) {
-				t.Errorf("warnings %q", warnings)
-			}
-			for _, w := range c.warnings {
-				if !slices.ContainsFunc(warnings, func(s string) bool { return strings.Contains(s, w) }) {
-					t.Errorf("warnings %q, want %q", warnings, w)
-				}
-			}
-			if _, err := json.Marshal(values); err != nil {
-				t.Error(err)
-			}
+			c.run(t)
 		})
 	}
 }
@@ -234,37 +241,6 @@ func TestBounds(t *testing.T) {
 			t.Error("the peak, the last finite value, is lost")
 		}
 	})
-}
-
-func TestDownsample(t *testing.T) {
-	t.Parallel()
-	nan := gitmodels.Number(math.NaN())
-	var points []gitmodels.Point
-	for i := range 1000 {
-		points = append(points, gitmodels.Point{Step: gitmodels.Number(i), Value: nan})
-	}
-	for name, change := range map[string]func(){
-		"all NaN":         func() {},
-		"one finite":      func() { points[500].Value = 3 },
-		"a peak":          func() { points[300].Value, points[301].Value, points[302].Value = 1, 100, 1 },
-		"an infinity":     func() { points[10].Value = gitmodels.Number(math.Inf(1)) },
-		"huge":            func() { points[20].Value, points[21].Value = math.MaxFloat64, -math.MaxFloat64 },
-		"last is finite":  func() { points[999].Value = 1 },
-		"first is finite": func() { points[0].Value = 1 },
-	} {
-		change()
-		got := gitmodels.Downsample(points, 50)
-		if len(got) > 50 || len(got) < 48 {
-			t.Errorf("%s: %d points", name, len(got))
-		}
-		want := points[gitmodels.LastFinite(points)]
-		if !slices.ContainsFunc(got, func(p gitmodels.Point) bool { return p.Step == want.Step }) {
-			t.Errorf("%s: the last finite point %v is lost", name, want)
-		}
-		if !slices.IsSortedFunc(got, func(a, b gitmodels.Point) int { return int(a.Step - b.Step) }) {
-			t.Errorf("%s: out of order", name)
-		}
-	}
 }
 
 // FuzzParseObject compares with encoding/json wherever that accepts the text.
