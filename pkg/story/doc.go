@@ -19,6 +19,17 @@
 //	                       contains PATTERN; fails when there is none
 //	json KEY WANT          the last output is one JSON object, or an array of one:
 //	                       KEY (dots go deeper) is WANT
+//	years N SERVER BRANCH  N runs of the past in a server's branch, a commit a day,
+//	                       with what their outcomes left: notes, curves, tags, best
+//	current SERVER [notags]  the tracked branches, the notes and the tags of the
+//	                       clone in the current folder are those of SERVER, no more
+//	                       and no fewer
+//	load PUSHES SERVER…    as many pushes at once from the clone in the current
+//	                       folder, in turn to the servers, each of a commit and to
+//	                       a branch below models/ of its own
+//	once SERVER…           every commit that load pushed there has one record, one
+//	                       run that succeeded, one job (it leaves
+//	                       $WORK/started/COMMIT.PID) and one note, and no other has
 //
 // and the conditions [root], [bwrap], [sshd], [python3].
 package story

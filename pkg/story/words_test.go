@@ -26,6 +26,10 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"as":      as,
 	"kill9":   kill9,
 	"json":    jsonHas,
+	"years":   years,
+	"current": current,
+	"load":    load,
+	"once":    once,
 }
 
 // The project of the stories: it trains in a blink, and every stage can be
