@@ -14,6 +14,7 @@ import (
 	"github.com/git-models/git-models/pkg/gitrepo"
 	"github.com/git-models/git-models/pkg/ledger"
 	"github.com/git-models/git-models/pkg/metrics"
+	"github.com/git-models/git-models/pkg/notify"
 	"github.com/git-models/git-models/pkg/policy"
 	"github.com/git-models/git-models/pkg/publish"
 	"github.com/git-models/git-models/pkg/runner"
@@ -28,6 +29,7 @@ func (p *program) wire(ctx context.Context, home string) (cfg runner.Config, don
 	if err != nil {
 		return cfg, nil, err
 	}
+	pols := newPolicies(home)
 	return runner.Config{
 		Home:    home,
 		Version: gitmodels.Version,
@@ -38,11 +40,9 @@ func (p *program) wire(ctx context.Context, home string) (cfg runner.Config, don
 			if err != nil {
 				return nil, err
 			}
-			return r, nil
+			return repoPort{r}, nil
 		},
-		Policy: func(ctx context.Context, repo runner.Repo) (*policy.Policy, []policy.Problem, error) {
-			return protectedPolicy(ctx, repo.Dir(), home)
-		},
+		Policy: pols.of,
 	}, l.Close, nil
 }
 
@@ -76,13 +76,22 @@ func (p *program) wireRunner(ctx context.Context, cfg *runner.Config) error {
 		}
 		return pol, problems, err
 	}
+	policyOf := func(ctx context.Context, repo gitmodels.Repository) (*policy.Policy, error) {
+		git, err := cfg.Open(repo.Path)
+		if err != nil {
+			return nil, err
+		}
+		pol, _, err := cfg.Policy(ctx, git)
+		return pol, err
+	}
 	cfg.Trainers = map[string]gitmodels.Trainer{engine.Engine(): engine}
 	cfg.Store = stores
 	cfg.Metrics = metrics.Read
+	cfg.Notify = notify.Run
 	cfg.Publisher = &publish.Publisher{
 		Open: func(path string) (publish.Refs, error) { return gitrepo.Open(path) },
 		Settings: func(ctx context.Context, repo gitmodels.Repository) (publish.Settings, error) {
-			pol, _, err := protectedPolicy(ctx, repo.Path, home)
+			pol, err := policyOf(ctx, repo)
 			if err != nil {
 				return publish.Settings{}, err
 			}
@@ -91,20 +100,6 @@ func (p *program) wireRunner(ctx context.Context, cfg *runner.Config) error {
 	}
 	cfg.Versions = func(ctx context.Context) map[string]string { return versions(ctx, engine) }
 	return nil
-}
-
-// protectedPolicy is the policy of a repository as the runner believes it.
-func protectedPolicy(ctx context.Context, path, home string) (*policy.Policy, []policy.Problem, error) {
-	r, err := gitrepo.Open(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	entries, err := r.Config(ctx, homeConfig(home))
-	if err != nil {
-		return nil, nil, err
-	}
-	pol, problems := policy.Parse(entries, policy.Runner.At(home))
-	return pol, problems, nil
 }
 
 // versions are of what a job runs on, for run.json. What cannot be told is left
@@ -121,6 +116,12 @@ func versions(ctx context.Context, engine *process.Engine) map[string]string {
 	}
 	return found
 }
+
+// repoPort is a repository as the runner sees it.
+type repoPort struct{ *gitrepo.Repo }
+
+// Session implements runner.Repo.
+func (r repoPort) Session(ctx context.Context) runner.Session { return r.Repo.Session(ctx) }
 
 // spoolPort is the spool of a state directory as the runner sees it.
 type spoolPort struct{ home string }

@@ -28,21 +28,17 @@ type built struct {
 	MemoryBytes int64             `json:"memory_bytes,omitempty"`
 	CPUs        float64           `json:"cpus,omitempty"`
 	Env         map[string]string `json:"env,omitempty"`
+	Best        *gitmodels.Best   `json:"best,omitempty"`
 	Warnings    []string          `json:"warnings,omitempty"`
 }
 
 // build makes the engine's input from the commit: the plan, and the export of
 // its files. A gap of the server is found before the stage begins.
 func (w *worker) build(ctx context.Context) error {
-	commit := w.claim.Run.Commit
-	kind, err := w.git.ObjectType(ctx, commit)
-	if err != nil {
-		return fmt.Errorf("looking for commit %s: %w", commit, err)
-	}
-	p, err := w.plan(ctx, kind)
+	kind, p, err := w.plan(ctx)
 	var faults *plan.Faults
-	if err != nil && kind == "commit" && !errors.As(err, &faults) {
-		return fmt.Errorf("reading the files of the commit: %w", err)
+	if err != nil && !errors.As(err, &faults) {
+		return err
 	}
 	if p != nil {
 		if err := w.mayRun(p.Engine, p.Missing); err != nil {
@@ -69,14 +65,26 @@ func (w *worker) build(ctx context.Context) error {
 	return w.endStage(ctx, gitmodels.StageBuild, gitmodels.StageDone, out, "")
 }
 
-// plan asks what the commit would run here. kind is what the object is.
-func (w *worker) plan(ctx context.Context, kind string) (*plan.Plan, error) {
-	if kind != "commit" {
-		return nil, nil
-	}
+// plan asks what the commit would run here, through one child. kind is what the
+// object is; of anything but a commit there is no plan. Faults of its files are
+// the error.
+func (w *worker) plan(ctx context.Context) (kind string, p *plan.Plan, err error) {
+	session := w.git.Session(ctx)
+	defer session.Close()
 	c := w.claim
-	return plan.Make(ctx, plan.Input{Commit: c.Run.Commit, Ref: c.Run.Ref, Repository: c.Repository.Name,
-		Policy: w.pol, Files: w.git, AttemptName: c.Attempt.Name})
+	kind, err = session.ObjectType(ctx, c.Run.Commit)
+	if err != nil {
+		return "", nil, fmt.Errorf("looking for commit %s: %w", c.Run.Commit, err)
+	}
+	if kind != "commit" {
+		return kind, nil, nil
+	}
+	p, err = plan.Make(ctx, plan.Input{Commit: c.Run.Commit, Ref: c.Run.Ref, Repository: c.Repository.Name,
+		Policy: w.pol, Files: session, AttemptName: c.Attempt.Name})
+	if err != nil {
+		return kind, nil, fmt.Errorf("reading the files of the commit: %w", err)
+	}
+	return kind, p, nil
 }
 
 // buildInto does the work of the build stage and tells its log.
@@ -112,7 +120,7 @@ func (w *worker) buildInto(ctx context.Context, log *os.File, kind string, p *pl
 	return &built{
 		Engine: p.Engine, Command: p.Command, Overrides: p.Overrides, Evaluate: p.Evaluate,
 		Artifacts: p.Artifacts + "/" + w.claim.Attempt.Name, Metrics: p.Metrics + "/" + w.claim.Attempt.Name,
-		MaxRuntime: p.MaxRuntime, MemoryBytes: p.MemoryBytes, CPUs: p.CPUs, Env: p.Env, Warnings: warnings,
+		MaxRuntime: p.MaxRuntime, MemoryBytes: p.MemoryBytes, CPUs: p.CPUs, Env: p.Env, Best: p.Best, Warnings: warnings,
 	}, nil
 }
 

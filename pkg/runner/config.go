@@ -29,6 +29,9 @@ type Config struct {
 	Trainers  map[string]gitmodels.Trainer // by Trainer.Engine
 	Store     gitmodels.Store
 	Publisher gitmodels.Publisher
+	// Notify gives an outcome to the program of models.notify, an absolute path,
+	// and waits for its end. An error is a try that failed.
+	Notify func(ctx context.Context, program string, o gitmodels.Outcome) error
 	// Metrics reads the metric files below a folder that a hostile job wrote.
 	Metrics func(dir string) (values []gitmodels.Metric, warnings []string, err error)
 	// Versions names what ran a job besides ourselves, such as git and the
@@ -50,13 +53,20 @@ type Repo interface {
 	IsAncestor(ctx context.Context, ancestor, descendant gitmodels.CommitID) (bool, error)
 	// Refs lists refs below the prefixes; none means all.
 	Refs(ctx context.Context, prefixes ...string) ([]gitmodels.Ref, error)
+	// Tip is what the ref of exactly this name points to, empty when there is none.
+	Tip(ctx context.Context, ref gitmodels.RefName) (gitmodels.CommitID, error)
+	// SymbolicTarget is what a symbolic ref names; false for any other.
+	SymbolicTarget(ctx context.Context, ref gitmodels.RefName) (gitmodels.RefName, bool, error)
+	// Commits lists the commits that are reachable from include and from none of
+	// exclude, oldest first; of more than limit the newest.
+	Commits(ctx context.Context, include gitmodels.CommitID, exclude []gitmodels.CommitID, limit int) ([]gitmodels.CommitID, error)
+	// DeleteRef removes ref if it is at old; one that is gone is no error.
+	DeleteRef(ctx context.Context, ref gitmodels.RefName, old gitmodels.CommitID) error
 	// Reflog lists what happened to ref, oldest first; none when it keeps no log.
 	Reflog(ctx context.Context, ref gitmodels.RefName) ([]gitmodels.ReflogEntry, error)
 	Commit(ctx context.Context, id gitmodels.CommitID) (gitmodels.CommitInfo, error)
-	// Files looks paths up in a commit's tree, see gitmodels.TreeFile.
-	Files(ctx context.Context, commit gitmodels.CommitID, paths []string) (map[string]gitmodels.TreeFile, error)
-	// ChangedPaths lists every path that differs between two commits, uncapped.
-	ChangedPaths(ctx context.Context, from, to gitmodels.CommitID) ([]string, error)
+	// Session begins one: it ends with ctx or Close.
+	Session(ctx context.Context) Session
 	// Export writes the commit's files to dir, which must not exist: it appears
 	// complete or not at all. What was left out or altered is a warning; what
 	// can never be exported is an Error of Kind Invalid.
@@ -64,6 +74,18 @@ type Repo interface {
 	// WriteCommitGraph brings the commit-graph up to date, which keeps the
 	// hooks' ancestor check fast.
 	WriteCommitGraph(ctx context.Context) error
+}
+
+// Session answers many questions about objects through one child. A context that
+// ends during a question ends that child; the next question starts another.
+type Session interface {
+	// ObjectType is that of Repo.
+	ObjectType(ctx context.Context, id gitmodels.CommitID) (string, error)
+	// Files looks paths up in a commit's tree, see gitmodels.TreeFile.
+	Files(ctx context.Context, commit gitmodels.CommitID, paths []string) (map[string]gitmodels.TreeFile, error)
+	// ChangedPaths lists every path that differs between two commits, uncapped.
+	ChangedPaths(ctx context.Context, from, to gitmodels.CommitID) ([]string, error)
+	Close()
 }
 
 // Spool is the folder in which post-receive leaves pushes.
@@ -141,8 +163,8 @@ func (c Config) prepare() (Config, error) {
 
 // prepareRunner checks what a Runner needs besides.
 func (c Config) prepareRunner() (Config, error) {
-	if c.Store == nil || c.Publisher == nil || c.Metrics == nil {
-		return c, errors.New("runner: Store, Publisher and Metrics are needed")
+	if c.Store == nil || c.Publisher == nil || c.Notify == nil || c.Metrics == nil {
+		return c, errors.New("runner: Store, Publisher, Notify and Metrics are needed")
 	}
 	return c.prepare()
 }

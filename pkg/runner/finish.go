@@ -119,7 +119,7 @@ func (w *worker) outcome(ctx context.Context, state gitmodels.State, cause strin
 		if err := w.output(gitmodels.StageBuild, &out); err != nil {
 			return nil, err
 		}
-		o.Command, o.Overrides, o.Metrics = out.Command, out.Overrides, out.Metrics
+		o.Command, o.Overrides, o.Metrics, o.Best = out.Command, out.Overrides, out.Metrics, out.Best
 		if o.Engine == "" {
 			o.Engine = out.Engine
 		}

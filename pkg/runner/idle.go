@@ -5,14 +5,19 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
 
-// retrying begins what a run waits for after a failed try; all other words are a
-// gap of the server.
-const retrying = "another try: "
+// Beginnings of what a run waits for without anybody's help: another try after
+// one that failed, and a place that limits give. All other words are a gap of the
+// server.
+const (
+	retrying  = "another try: "
+	placeless = "a place: "
+)
 
 // waitIdle returns when the runner is idle.
 func (r *Runner) waitIdle(ctx context.Context) error {
@@ -130,5 +135,5 @@ func (r *Runner) othersIdle(ctx context.Context, quiet *quietness) (bool, error)
 // waitsForServer reports whether a run cannot go on by itself.
 func waitsForServer(row gitmodels.Listing) bool {
 	return row.State != nil && !row.State.Terminal() && row.Waiting != nil && *row.Waiting != "" &&
-		!isRetry(*row.Waiting)
+		!strings.HasPrefix(*row.Waiting, retrying) && !strings.HasPrefix(*row.Waiting, placeless)
 }

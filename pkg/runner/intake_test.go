@@ -77,7 +77,7 @@ func TestFilterSkipsWhatTrainsNothing(t *testing.T) {
 	if row.Decision != gitmodels.DecisionSkipped || row.State != nil {
 		t.Fatalf("row %+v", row)
 	}
-	for _, words := range []string{first.Short(7), "on.paths [src/**", "git models rerun " + skipped.Short(7)} {
+	for _, words := range []string{first.Short(7), "on.paths [src/**", "git push origin " + skipped.Short(7) + ":refs/run/rerun"} {
 		if !strings.Contains(*row.Reason, words) {
 			t.Errorf("reason %q lacks %q", *row.Reason, words)
 		}

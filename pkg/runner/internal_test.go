@@ -142,15 +142,6 @@ func TestRemoveAllUnlocks(t *testing.T) {
 	}
 }
 
-func TestAsked(t *testing.T) {
-	t.Parallel()
-	for options, want := range map[string]bool{"": false, "skip": true, "models.skip": true, "ci.skip": false, "skip=1": false, "SKIP": false} {
-		if got := asked([]string{"other", options}, "skip"); got != want {
-			t.Errorf("%q: %t", options, got)
-		}
-	}
-}
-
 func TestFirstLine(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{"one": "one", "one\n": "one", "one\ntwo\nthree\n": "one (and 2 more)", "": ""} {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
-	"github.com/git-models/git-models/pkg/policy"
 )
 
 // reconcilerName is the pusher of an update whose hook never told of it.
@@ -50,11 +49,12 @@ func (in *intake) reconcileAll(ctx context.Context, now bool) ([]string, error) 
 func (in *intake) reconcile(ctx context.Context, repo gitmodels.Repository, now bool) ([]string, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	git, pol, err := in.open(ctx, repo)
+	r, err := in.newRound(ctx, repo)
 	if err != nil {
 		return nil, err
 	}
-	refs, err := git.Refs(ctx)
+	defer r.close()
+	refs, err := r.git.Refs(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the refs: %w", err)
 	}
@@ -66,14 +66,17 @@ func (in *intake) reconcile(ctx context.Context, repo gitmodels.Repository, now 
 	for _, tip := range known {
 		history[tip.Ref] = append(history[tip.Ref], tip.Commit)
 	}
-	var found []string
+	found, err := r.sweepControls(ctx, refs)
+	if err != nil {
+		return found, err
+	}
 	for _, ref := range refs {
-		if ref.Symref != "" || !pol.Governed(ref.Name) {
+		if ref.Symref != "" || !r.pol.Governed(ref.Name) {
 			continue
 		}
 		recorded := history[ref.Name]
 		delete(history, ref.Name)
-		lines, err := in.reconcileRef(ctx, repo, git, pol, ref, recorded, now)
+		lines, err := r.reconcileRef(ctx, ref, recorded, now)
 		found = append(found, lines...)
 		if err != nil {
 			return found, fmt.Errorf("%s: %w", ref.Name, err)
@@ -81,7 +84,7 @@ func (in *intake) reconcile(ctx context.Context, repo gitmodels.Repository, now 
 	}
 	for ref, commits := range history {
 		line := fmt.Sprintf("%s vanished; it was last recorded at %s", ref.Short(), commits[len(commits)-1])
-		if pol.Governed(ref) && in.say.changed("ref "+repo.ID+string(ref), line) {
+		if r.pol.Governed(ref) && in.say.changed("ref "+repo.ID+string(ref), line) {
 			if err := in.report(ctx, repo, "ref vanished", line); err != nil {
 				return found, err
 			}
@@ -93,32 +96,31 @@ func (in *intake) reconcile(ctx context.Context, repo gitmodels.Repository, now 
 
 // reconcileRef records what the ref and its log show and the ledger lacks.
 // recorded are the commits of this ref in the ledger, oldest first.
-func (in *intake) reconcileRef(ctx context.Context, repo gitmodels.Repository, git Repo, pol *policy.Policy,
-	ref gitmodels.Ref, recorded []gitmodels.CommitID, now bool) ([]string, error) {
+func (r *round) reconcileRef(ctx context.Context, ref gitmodels.Ref, recorded []gitmodels.CommitID, now bool) ([]string, error) {
 	var found []string
-	entries, err := git.Reflog(ctx, ref.Name)
+	entries, err := r.git.Reflog(ctx, ref.Name)
 	if err != nil {
 		return nil, fmt.Errorf("reading its log: %w", err)
 	}
-	if line, err := in.wentBack(ctx, repo, git, ref, recorded); err != nil {
+	if line, err := r.wentBack(ctx, ref, recorded); err != nil {
 		return nil, err
 	} else if line != "" {
-		found = append(found, repo.Name+": "+line)
+		found = append(found, r.repo.Name+": "+line)
 	}
-	for _, m := range missing(ref, entries, recorded, repo.RegisteredAt) {
-		if kind, err := git.ObjectType(ctx, m.New); err != nil {
+	for _, m := range missing(ref, entries, recorded, r.repo.RegisteredAt) {
+		if kind, err := r.git.ObjectType(ctx, m.New); err != nil {
 			return found, err
 		} else if kind != "commit" {
 			continue // nothing that could run: the gate refuses these, so an administrator put it there
 		}
-		if m.New == ref.ID && !now && in.settling(repo, m) {
+		if m.New == ref.ID && !now && r.in.settling(r.repo, m) {
 			continue
 		}
-		rec, err := in.recordFound(ctx, repo, git, pol, m)
+		rec, err := r.recordFound(ctx, m)
 		if err != nil {
 			return found, err
 		}
-		found = append(found, fmt.Sprintf("%s: %s at %s had no record: %s", repo.Name, m.Ref.Short(), m.New.Short(pol.Abbrev), rec.Decision))
+		found = append(found, fmt.Sprintf("%s: %s at %s had no record: %s", r.repo.Name, m.Ref.Short(), m.New.Short(r.pol.Abbrev), rec.Decision))
 	}
 	return found, nil
 }
@@ -191,61 +193,56 @@ func (in *intake) settling(repo gitmodels.Repository, m missed) bool {
 
 // recordFound records an update whose hook never told of it. The id is made of
 // what was found, so that finding it again adds nothing.
-func (in *intake) recordFound(ctx context.Context, repo gitmodels.Repository, git Repo, pol *policy.Policy, m missed) (gitmodels.PushRecord, error) {
-	delete(in.young, repo.ID+" "+string(m.Ref)+" "+string(m.New))
+func (r *round) recordFound(ctx context.Context, m missed) (gitmodels.PushRecord, error) {
+	delete(r.in.young, r.repo.ID+" "+string(m.Ref)+" "+string(m.New))
 	at := m.at
 	if at.IsZero() {
-		at = in.cfg.Clock.Now()
+		at = r.in.cfg.Clock.Now()
 	}
-	skip, reason, err := in.decide(ctx, time.Now().Add(in.cfg.Pace.Decide), repo, git, pol, m.Update)
+	rec := &record{NewPush: gitmodels.NewPush{
+		PushRecord: gitmodels.PushRecord{ID: "found-" + r.repo.ID + "-" + string(m.New), RepositoryID: r.repo.ID, Update: m.Update,
+			Pusher: gitmodels.Pusher{Name: reconcilerName}, Source: gitmodels.SourceReconcile, At: at},
+		Abbrev: r.pol.Abbrev,
+	}}
+	if err := r.decide(ctx, time.Now().Add(r.in.cfg.Pace.Decide), rec); err != nil {
+		return rec.PushRecord, err
+	}
+	made, err := r.in.cfg.Ledger.RecordPush(ctx, rec.NewPush)
 	if err != nil {
-		return gitmodels.PushRecord{}, err
+		return made, err
 	}
-	rec, err := in.cfg.Ledger.RecordPush(ctx, gitmodels.NewPush{
-		PushRecord: gitmodels.PushRecord{ID: "found-" + repo.ID + "-" + string(m.New), RepositoryID: repo.ID, Update: m.Update,
-			Pusher: gitmodels.Pusher{Name: reconcilerName}, Source: gitmodels.SourceReconcile, Reason: reason, At: at},
-		Abbrev: pol.Abbrev, Skip: skip,
-	})
-	if err != nil {
-		return rec, err
-	}
-	in.logRecord(repo, rec)
-	return rec, nil
+	delete(r.bases, m.Ref)
+	r.in.logRecord(r.repo, made)
+	return made, nil
 }
 
 // wentBack tells of a ref that no longer holds the commit last recorded for it,
 // which no push can do.
-func (in *intake) wentBack(ctx context.Context, repo gitmodels.Repository, git Repo, ref gitmodels.Ref, recorded []gitmodels.CommitID) (string, error) {
-	key := "ref " + repo.ID + string(ref.Name)
+func (r *round) wentBack(ctx context.Context, ref gitmodels.Ref, recorded []gitmodels.CommitID) (string, error) {
+	key := "ref " + r.repo.ID + string(ref.Name)
 	if len(recorded) == 0 {
 		return "", nil
 	}
 	last := recorded[len(recorded)-1]
 	if last == ref.ID {
-		in.say.over(key)
+		r.in.say.over(key)
 		return "", nil
 	}
-	if kind, err := git.ObjectType(ctx, last); err != nil {
+	if kind, err := r.git.ObjectType(ctx, last); err != nil {
 		return "", err
 	} else if kind == "commit" {
-		holds, err := git.IsAncestor(ctx, last, ref.ID)
+		holds, err := r.git.IsAncestor(ctx, last, ref.ID)
 		if err != nil {
 			return "", err
 		}
 		if holds {
-			in.say.over(key)
+			r.in.say.over(key)
 			return "", nil
 		}
 	}
 	line := fmt.Sprintf("%s is at %s, which does not hold %s, recorded before it", ref.Name.Short(), ref.ID, last)
-	if !in.say.changed(key, line) {
+	if !r.in.say.changed(key, line) {
 		return "", nil
 	}
-	return line, in.report(ctx, repo, "ref went back", line)
-}
-
-// report appends to the history of a repository and tells the operator.
-func (in *intake) report(ctx context.Context, repo gitmodels.Repository, kind, line string) error {
-	in.cfg.Log.Warn(kind, "repository", repo.Name, "cause", line)
-	return in.cfg.Ledger.Event(ctx, repo.ID, kind, line)
+	return line, r.in.report(ctx, r.repo, "ref went back", line)
 }

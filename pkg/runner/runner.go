@@ -22,20 +22,20 @@ type Runner struct {
 
 	wakeIntake chan struct{} // a ring: look into the spool
 	wakeClaim  chan struct{} // a run may be ready, or a place is free
-	wakeOutbox chan struct{} // an outcome waits
+	wakeOutbox chan struct{} // an outcome waits to be published
+	wakeNotify chan struct{} // an outcome waits for models.notify
 	progress   chan struct{} // something ended: is the runner idle?
 
 	mu      sync.Mutex
 	workers map[string]*worker // by run id
 	left    map[string]string  // what the last import left in the spool by id, and why
-	places  map[string]int     // workers at work, by repository id
 	gaps    map[string]string  // runs released for a gap of the server, and which
 	stuck   map[string]string  // outbox items that failed several times, and why
 	graphs  map[string]bool    // repositories whose commit-graph is due, or (false) being written
 
-	swept    time.Time // of the housekeeping alone
-	limitWas int       // of the claim loop alone
-	limitAt  time.Time
+	swept  time.Time         // of the housekeeping alone
+	limits hostLimits        // of the claim loop alone, as is
+	turned map[string]string // what runs that limits turn away were told to wait for
 }
 
 // New makes a runner; nothing happens before Run.
@@ -52,8 +52,8 @@ func New(cfg Config) (*Runner, error) {
 	r := &Runner{
 		cfg: cfg, log: cfg.Log, intake: in, service: newService(cfg, in), say: in.say, owner: owner,
 		wakeIntake: make(chan struct{}, 1), wakeClaim: make(chan struct{}, 1),
-		wakeOutbox: make(chan struct{}, 1), progress: make(chan struct{}, 1),
-		workers: map[string]*worker{}, places: map[string]int{}, gaps: map[string]string{}, stuck: map[string]string{}, graphs: map[string]bool{},
+		wakeOutbox: make(chan struct{}, 1), wakeNotify: make(chan struct{}, 1), progress: make(chan struct{}, 1),
+		workers: map[string]*worker{}, turned: map[string]string{}, gaps: map[string]string{}, stuck: map[string]string{}, graphs: map[string]bool{},
 	}
 	r.service.told = r.told
 	return r, nil
@@ -162,7 +162,7 @@ func (r *Runner) serve(ctx context.Context, untilIdle bool) error {
 	r.reconcileNow(ctx, true)
 	var all sync.WaitGroup
 	for name, loop := range map[string]func(context.Context) error{
-		"intake": r.intakeLoop, "reconcile": r.reconcileLoop, "claim": r.claimLoop, "outbox": r.outboxLoop, "housekeeping": r.houseLoop,
+		"intake": r.intakeLoop, "reconcile": r.reconcileLoop, "claim": r.claimLoop, "outbox": r.outboxLoop, "notify": r.notifyLoop, "housekeeping": r.houseLoop,
 	} {
 		all.Go(func() {
 			if err := guard(func() error { return loop(ctx) }); err != nil && ctx.Err() == nil {
@@ -227,6 +227,9 @@ func (r *Runner) importNow(ctx context.Context) error {
 		r.graphs[repo.Path] = true
 	}
 	r.mu.Unlock()
+	for _, id := range res.Told {
+		r.told(id)
+	}
 	if res.Pushes > 0 {
 		wake(r.wakeClaim)
 	}

@@ -190,21 +190,25 @@ func noRun(row gitmodels.Listing) error {
 		Hint:    "git models rerun " + row.Short}
 }
 
-// findRepository finds the registered repository that lies at path, whatever
-// symbolic links either of the two was written with.
+// findRepository finds the registered repository that lies at path.
 func findRepository(ctx context.Context, ledger gitmodels.Ledger, path string) (gitmodels.Repository, error) {
 	repos, err := ledger.Repositories(ctx)
 	if err != nil {
 		return gitmodels.Repository{}, err
 	}
-	if i := slices.IndexFunc(repos, func(r gitmodels.Repository) bool { return r.Path == path }); i >= 0 {
-		return repos[i], nil
+	return repositoryAt(repos, path)
+}
+
+// repositoryAt is the one of repos that lies at path, whatever symbolic links
+// either of the two was written with.
+func repositoryAt(repos []gitmodels.Repository, path string) (gitmodels.Repository, error) {
+	i := slices.IndexFunc(repos, func(r gitmodels.Repository) bool { return r.Path == path })
+	if i < 0 {
+		want := resolved(path)
+		i = slices.IndexFunc(repos, func(r gitmodels.Repository) bool { return resolved(r.Path) == want })
 	}
-	want := resolved(path)
-	for _, repo := range repos {
-		if resolved(repo.Path) == want {
-			return repo, nil
-		}
+	if i >= 0 {
+		return repos[i], nil
 	}
 	return gitmodels.Repository{}, &gitmodels.Error{Kind: gitmodels.NotFound,
 		Message: fmt.Sprintf("repository %s is not registered here", gitmodels.Printable(path, 200)),

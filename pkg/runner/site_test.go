@@ -17,6 +17,7 @@ import (
 	"github.com/git-models/git-models/pkg/gitrepo"
 	"github.com/git-models/git-models/pkg/ledger"
 	"github.com/git-models/git-models/pkg/metrics"
+	"github.com/git-models/git-models/pkg/notify"
 	"github.com/git-models/git-models/pkg/policy"
 	"github.com/git-models/git-models/pkg/publish"
 	"github.com/git-models/git-models/pkg/runner"
@@ -81,10 +82,10 @@ func siteConfig(home string, l gitmodels.Ledger, tr gitmodels.Trainer) runner.Co
 			if err != nil {
 				return nil, err
 			}
-			return r, nil
+			return repoPort{r}, nil
 		},
 		Policy: func(ctx context.Context, repo runner.Repo) (*policy.Policy, []policy.Problem, error) {
-			entries, err := repo.(*gitrepo.Repo).Config(ctx, filepath.Join(home, "config"))
+			entries, err := repo.(repoPort).Config(ctx, filepath.Join(home, "config"))
 			if err != nil {
 				return nil, nil, err
 			}
@@ -94,6 +95,7 @@ func siteConfig(home string, l gitmodels.Ledger, tr gitmodels.Trainer) runner.Co
 		Trainers:  map[string]gitmodels.Trainer{"process": tr},
 		Store:     store.New(home),
 		Publisher: &publish.Publisher{Open: func(path string) (publish.Refs, error) { return gitrepo.Open(path) }},
+		Notify:    notify.Run,
 		Metrics:   metrics.Read,
 		Pace: runner.Pace{Spool: 20 * time.Millisecond, Claim: 20 * time.Millisecond, Reconcile: time.Hour, Status: 5 * time.Millisecond,
 			Settle: time.Nanosecond, Lease: 5 * time.Second, Backoff: time.Millisecond, Waiting: 10 * time.Millisecond},
@@ -396,6 +398,11 @@ func (l *recorderWith) Handle(ctx context.Context, r slog.Record) error {
 	r.AddAttrs(l.attrs...)
 	return l.recorder.Handle(ctx, r)
 }
+
+// repoPort is a repository as the runner sees it.
+type repoPort struct{ *gitrepo.Repo }
+
+func (r repoPort) Session(ctx context.Context) runner.Session { return r.Repo.Session(ctx) }
 
 // spoolPort is the spool of a state directory.
 type spoolPort struct{ home string }

@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
-	"github.com/git-models/git-models/pkg/gitrepo"
 	"github.com/git-models/git-models/pkg/ledger"
 	"github.com/git-models/git-models/pkg/policy"
 	"github.com/git-models/git-models/pkg/runner"
@@ -368,7 +367,7 @@ func TestEveryStepMayBeBrokenOff(t *testing.T) {
 }
 
 // fullDisk is a repository whose files find no room.
-type fullDisk struct{ *gitrepo.Repo }
+type fullDisk struct{ repoPort }
 
 func (fullDisk) Export(context.Context, gitmodels.CommitID, string) (gitmodels.ExportReport, error) {
 	return gitmodels.ExportReport{}, syscall.ENOSPC
@@ -381,10 +380,10 @@ func TestCancelWhileABuildWaits(t *testing.T) {
 	open, pol := s.cfg.Open, s.cfg.Policy
 	s.cfg.Open = func(path string) (runner.Repo, error) {
 		r, err := open(path)
-		return fullDisk{r.(*gitrepo.Repo)}, err
+		return fullDisk{r.(repoPort)}, err
 	}
 	s.cfg.Policy = func(ctx context.Context, repo runner.Repo) (*policy.Policy, []policy.Problem, error) {
-		return pol(ctx, repo.(fullDisk).Repo)
+		return pol(ctx, repo.(fullDisk).repoPort)
 	}
 	commit := s.push(models)
 	s.untilIdle()

@@ -62,9 +62,6 @@ func (w *worker) walk(ctx context.Context) error {
 		return waitingFor("repository %s: %v", w.claim.Repository.Name, err)
 	}
 	w.git, w.pol = git, pol
-	if !w.cancelled() && !w.takePlace() {
-		return &errWait{what: fmt.Sprintf("a place: %s may run %d at once (models.limit.runs)", w.claim.Repository.Name, pol.LimitRuns)}
-	}
 	for _, s := range []step{
 		{gitmodels.StageBuild, w.build},
 		{gitmodels.StageTrain, w.train},

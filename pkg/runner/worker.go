@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,12 +22,12 @@ type worker struct {
 	lease *gitmodels.Claim // what the heartbeat shows: a copy, for the stages refresh claim
 	dirs  folders
 	look  chan struct{} // look at the ledger now: something was asked
+	short string        // the run's name, which never changes
 
 	git Repo
 	pol *policy.Policy
 
 	failures map[gitmodels.StageName]int // failed tries of each stage so far
-	placed   bool                        // it counts against its repository's own limit
 
 	asked   chan struct{} // closed when a cancel is asked
 	askOnce sync.Once
@@ -55,71 +54,10 @@ func waitingFor(format string, args ...any) error {
 	return &errWait{what: fmt.Sprintf(format, args...), gap: true}
 }
 
-// claimLoop starts a worker for every ready run, as far as there is room. It
-// returns after its workers have.
-func (r *Runner) claimLoop(ctx context.Context) error {
-	var all sync.WaitGroup
-	defer all.Wait()
-	for {
-		for ctx.Err() == nil && r.anyLive(ctx) {
-			claim, err := r.cfg.Ledger.Claim(ctx, r.owner, r.cfg.Pace.Lease, r.limit(ctx), nil)
-			if err != nil && ctx.Err() == nil {
-				r.say.warn("claim", "no run can be claimed", "cause", err.Error())
-			}
-			if err != nil || claim == nil {
-				break
-			}
-			r.say.over("claim")
-			w := r.newWorker(claim)
-			all.Go(func() { w.work(ctx) })
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-r.wakeClaim:
-		case <-r.cfg.Clock.After(r.cfg.Pace.Claim):
-		}
-	}
-}
-
-// anyLive spares the look at policy while nothing is live. A ledger that does
-// not answer is told of by the claim that follows.
-func (r *Runner) anyLive(ctx context.Context) bool {
-	live, err := r.cfg.Ledger.Live(ctx)
-	return err != nil || live > 0
-}
-
-// limit is how many runs may be held at once: the highest that any registered
-// repository's policy gives. A repository's own file can only narrow what the
-// administrator set, so this is at most that; the worker holds each repository
-// to its own. It is read again every ten looks.
-func (r *Runner) limit(ctx context.Context) int {
-	now := r.cfg.Clock.Now()
-	if age := now.Sub(r.limitAt); r.limitWas > 0 && age >= 0 && age < 10*r.cfg.Pace.Claim {
-		return r.limitWas
-	}
-	r.limitWas, r.limitAt = r.readLimit(ctx), now
-	return r.limitWas
-}
-
-func (r *Runner) readLimit(ctx context.Context) int {
-	limit := 1
-	repos, err := r.cfg.Ledger.Repositories(ctx)
-	if err != nil {
-		return limit // the claim that follows tells the cause
-	}
-	for _, repo := range repos {
-		if _, pol, err := r.intake.open(ctx, repo); err == nil {
-			limit = max(limit, pol.LimitRuns)
-		}
-	}
-	return limit
-}
-
 func (r *Runner) newWorker(c *gitmodels.Claim) *worker {
 	held := *c
 	w := &worker{
-		r: r, claim: c, lease: &held, failures: failuresOf(c), look: make(chan struct{}, 1), asked: make(chan struct{}),
+		r: r, claim: c, lease: &held, short: c.Run.Short, failures: failuresOf(c), look: make(chan struct{}, 1), asked: make(chan struct{}),
 		dirs: attemptFolders(r.cfg.Home, c.Repository.ID, c.Run.Commit, c.Attempt.N),
 		log:  r.log.With("repository", c.Repository.Name, "run", c.Run.Short, "attempt", c.Attempt.N),
 	}
@@ -130,19 +68,8 @@ func (r *Runner) newWorker(c *gitmodels.Claim) *worker {
 	r.workers[c.Run.ID] = w
 	delete(r.gaps, c.Run.ID)
 	r.mu.Unlock()
+	delete(r.turned, c.Run.ID)
 	return w
-}
-
-// takePlace takes one of the places that the repository's own limit gives.
-func (w *worker) takePlace() bool {
-	w.r.mu.Lock()
-	defer w.r.mu.Unlock()
-	if w.r.places[w.claim.Repository.ID] >= w.pol.LimitRuns {
-		return false
-	}
-	w.r.places[w.claim.Repository.ID]++
-	w.placed = true
-	return true
 }
 
 // cancelAsked notes that a cancel is asked, and by whom.
@@ -200,9 +127,6 @@ func (w *worker) leave() {
 	w.r.mu.Lock()
 	if w.r.workers[w.claim.Run.ID] == w {
 		delete(w.r.workers, w.claim.Run.ID)
-	}
-	if w.placed {
-		w.r.places[w.claim.Repository.ID]--
 	}
 	w.r.mu.Unlock()
 	wake(w.r.wakeClaim)
@@ -309,9 +233,6 @@ func (w *worker) failedTry(ctx context.Context, failed *stageError) error {
 	w.log.Warn("a stage failed and is tried again", "stage", string(failed.stage), "try", count, "in", pause.String(), "cause", cause)
 	return w.r.cfg.Ledger.Release(ctx, w.claim, retrying+cause, w.r.cfg.Clock.Now().Add(pause))
 }
-
-// isRetry reports whether a run waits for another try, rather than the server.
-func isRetry(waiting string) bool { return strings.HasPrefix(waiting, retrying) }
 
 // guard runs fn and turns a panic into an error with its stack.
 func guard(fn func() error) (err error) {
