@@ -34,7 +34,7 @@ func (p *program) actCommands() []*urfave.Command {
 				return p.act(c, gitmodels.ControlRerun, wire.Rerun, (*runner.Service).Rerun)
 			},
 		},
-	}, p.branchCommands()...)
+	}, append(p.branchCommands(), p.downloadCommand())...)
 }
 
 // byPush says how a clone asks for word.

@@ -45,7 +45,10 @@ func TestPlan(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	first := git(t, s.clone, "rev-parse", "HEAD")
-	train := func() { s.train(t); git(t, s.clone, "fetch", "-q", "origin", "+refs/notes/models*:refs/notes/models*", "+refs/heads/*:refs/remotes/origin/*") }
+	train := func() {
+		s.train(t)
+		git(t, s.clone, "fetch", "-q", "origin", "+refs/notes/models*:refs/notes/models*", "+refs/heads/*:refs/remotes/origin/*")
+	}
 
 	// Before anything was pushed: everything is new.
 	command := []string{"sh", "src/train.sh", "optimizer.lr=0.01", "experiment_name=" + short(first)}
