@@ -77,7 +77,6 @@ func jsonFlag() urfave.Flag {
 // nobody takes a missing feature for a typing error; instead says what serves
 // until then.
 var later = []struct{ name, instead string }{
-	{"status", "git models ls"},
 	{"schema", "git models lint"},
 	{"layout", "git models new --layout team PATH.git"},
 	{"purge", "git models uninstall REPO"},

@@ -59,6 +59,7 @@ func (p *program) lookCommands() []*urfave.Command {
 		p.logCommand(),
 		p.compareCommand(),
 		p.watchCommand(),
+		p.statusCommand(),
 		{
 			Name: "logs", Category: toLook,
 			Usage:     "print the log of a run",

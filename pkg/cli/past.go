@@ -9,6 +9,7 @@ import (
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/gitrepo"
+	"github.com/git-models/git-models/pkg/pipeline"
 	"github.com/git-models/git-models/pkg/plan"
 	"github.com/git-models/git-models/pkg/policy"
 	"github.com/git-models/git-models/pkg/publish"
@@ -32,7 +33,8 @@ type past struct {
 type parameters struct {
 	overrides []string
 	ranked    *gitmodels.Best
-	known     bool // the files are here and in order
+	filter    pipeline.Filter // which changed paths start a run
+	known     bool            // the files are here and in order
 }
 
 // recentRows is how many rows the server is asked for: what is live, or ended
@@ -170,7 +172,7 @@ func (h *past) parameters(ctx context.Context, commit gitmodels.CommitID) (param
 	var got parameters
 	switch {
 	case err == nil:
-		got = parameters{overrides: made.Overrides, ranked: made.Best, known: true}
+		got = parameters{overrides: made.Overrides, ranked: made.Best, filter: made.Filter, known: true}
 	case errors.As(err, &faults), gitmodels.KindOf(err) == gitmodels.NotFound:
 	default:
 		return got, err
