@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"math"
 )
 
@@ -54,7 +53,7 @@ type line struct {
 // walked as Claim does and nothing is waited for. An empty runID, or a run that
 // has ended, stands for one that would be queued now. A run that is under way
 // has nothing ahead.
-func (l *Ledger) aheadOf(ctx context.Context, tx *sql.Tx, repositoryID, runID string) (int, error) {
+func (l *Ledger) aheadOf(ctx context.Context, tx *txn, repositoryID, runID string) (int, error) {
 	own, queued, err := scanMaybe(tx.QueryRowContext(ctx,
 		"SELECT id, repository_id, priority, place FROM runs WHERE id = $1 AND finished_at = 0", runID), scanSpot)
 	if err != nil {
@@ -93,7 +92,7 @@ func (l *Ledger) aheadOf(ctx context.Context, tx *sql.Tx, repositoryID, runID st
 }
 
 // countBefore counts the live runs that come before own in its repository.
-func countBefore(ctx context.Context, tx *sql.Tx, own spot) (int, error) {
+func countBefore(ctx context.Context, tx *txn, own spot) (int, error) {
 	var higher, earlier int
 	err := tx.QueryRowContext(ctx, higherQuery, own.repositoryID, own.priority, aheadLimit).Scan(&higher)
 	if err != nil {
@@ -103,7 +102,7 @@ func countBefore(ctx context.Context, tx *sql.Tx, own spot) (int, error) {
 	return higher + earlier, err
 }
 
-func linesOf(ctx context.Context, tx *sql.Tx, underWay map[string]int) ([]line, error) {
+func linesOf(ctx context.Context, tx *txn, underWay map[string]int) ([]line, error) {
 	rows, err := tx.QueryContext(ctx, linesQuery, aheadLimit)
 	if err != nil {
 		return nil, err

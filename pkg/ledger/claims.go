@@ -26,7 +26,7 @@ func (l *Ledger) Claim(ctx context.Context, owner string, lease time.Duration, m
 	look := queue{now: l.now(), maxRuns: maxRuns, admit: admit}
 	// Most polls find nothing to do; they must not wait for the disk.
 	found := false
-	err := l.read(ctx, "looking for a run", func(tx *sql.Tx) (err error) {
+	err := l.read(ctx, "looking for a run", func(tx *txn) (err error) {
 		_, found, err = look.next(ctx, tx)
 		return err
 	})
@@ -34,7 +34,7 @@ func (l *Ledger) Claim(ctx context.Context, owner string, lease time.Duration, m
 		return nil, err
 	}
 	var claim *gitmodels.Claim
-	err = l.write(ctx, "claiming a run", func(tx *sql.Tx) error {
+	err = l.write(ctx, "claiming a run", func(tx *txn) error {
 		claim, err = l.claim(ctx, tx, owner, lease, look)
 		return err
 	})
@@ -45,7 +45,7 @@ func (l *Ledger) Claim(ctx context.Context, owner string, lease time.Duration, m
 }
 
 // claim looks again under the lock of all claims and leases what it finds.
-func (l *Ledger) claim(ctx context.Context, tx *sql.Tx, owner string, lease time.Duration, look queue) (*gitmodels.Claim, error) {
+func (l *Ledger) claim(ctx context.Context, tx *txn, owner string, lease time.Duration, look queue) (*gitmodels.Claim, error) {
 	turn, err := next(ctx, tx, "claims")
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func (l *Ledger) claim(ctx context.Context, tx *sql.Tx, owner string, lease time
 // said already is not written again.
 func (l *Ledger) Wait(ctx context.Context, runID, waiting string) error {
 	var news bool
-	err := l.read(ctx, "looking what a run waits for", func(tx *sql.Tx) error {
+	err := l.read(ctx, "looking what a run waits for", func(tx *txn) error {
 		run, ok, err := runByID(ctx, tx, runID)
 		news = ok && run.State == gitmodels.Queued && run.Waiting != waiting
 		return err
@@ -90,14 +90,14 @@ func (l *Ledger) Wait(ctx context.Context, runID, waiting string) error {
 	if !news || err != nil {
 		return err
 	}
-	return l.write(ctx, "setting what a run waits for", func(tx *sql.Tx) error {
+	return l.write(ctx, "setting what a run waits for", func(tx *txn) error {
 		_, err := tx.ExecContext(ctx, "UPDATE runs SET waiting = $1 WHERE id = $2 AND state = $3", waiting, runID, gitmodels.Queued)
 		return err
 	})
 }
 
 // loadClaim reads a run with what a worker needs of it.
-func loadClaim(ctx context.Context, tx *sql.Tx, runID string) (*gitmodels.Claim, error) {
+func loadClaim(ctx context.Context, tx *txn, runID string) (*gitmodels.Claim, error) {
 	run, ok, err := runByID(ctx, tx, runID)
 	if err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func loadClaim(ctx context.Context, tx *sql.Tx, runID string) (*gitmodels.Claim,
 // transaction; an owner is one process, and never comes back after its end.
 func (l *Ledger) Rescue(ctx context.Context, alive func(owner string) bool) (freed int, err error) {
 	var owners []string
-	err = l.read(ctx, "listing the leases", func(tx *sql.Tx) error {
+	err = l.read(ctx, "listing the leases", func(tx *txn) error {
 		rows, err := tx.QueryContext(ctx, "SELECT DISTINCT lease_owner FROM runs WHERE lease_owner <> ''")
 		if err != nil {
 			return err
@@ -145,7 +145,7 @@ func (l *Ledger) Rescue(ctx context.Context, alive func(owner string) bool) (fre
 	if len(dead) == 0 {
 		return 0, nil
 	}
-	err = l.write(ctx, "freeing leases", func(tx *sql.Tx) error {
+	err = l.write(ctx, "freeing leases", func(tx *txn) error {
 		freed = 0
 		for _, o := range dead {
 			res, err := tx.ExecContext(ctx,
@@ -170,7 +170,7 @@ func (l *Ledger) Rescue(ctx context.Context, alive func(owner string) bool) (fre
 // Heartbeat implements gitmodels.Ledger. It leaves c alone, so that it may run
 // beside the stage.
 func (l *Ledger) Heartbeat(ctx context.Context, c *gitmodels.Claim, lease time.Duration) (cancelBy string, cancel bool, err error) {
-	err = l.write(ctx, "extending a lease", func(tx *sql.Tx) error {
+	err = l.write(ctx, "extending a lease", func(tx *txn) error {
 		var asked int64
 		err := tx.QueryRowContext(ctx, `
 			UPDATE runs SET lease_until = $1

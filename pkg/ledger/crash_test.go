@@ -33,7 +33,7 @@ func init() {
 var (
 	crashRun    = commit("aa") // lost once, then trained
 	crashSkip   = commit("bb") // skipped, then rerun
-	crashCancel = commit("cc") // cancelled before it began
+	crashCancel = commit("cc") // cancelled before it began, then pushed again to run after all
 	crashSeen   = commit("dd") // was there at registration, then pushed again
 )
 
@@ -76,9 +76,14 @@ func session(ctx context.Context, home string) error {
 		if _, err := l.Rerun(ctx, repo.ID, crashSkip, "bob", 7); err != nil {
 			return err
 		}
-		if err := sessionWork(ctx, l, home, owner); err != nil {
-			return err
-		}
+	}
+	again := sessionPush(repo, "push-again", crashCancel)
+	again.Again = true
+	if _, err := l.RecordPush(ctx, again); err != nil {
+		return err
+	}
+	if err := sessionWork(ctx, l, home, owner); err != nil {
+		return err
 	}
 	if n, err := l.Live(ctx); n != 0 || err != nil {
 		return fmt.Errorf("%d live runs at the end, %w", n, err)
@@ -102,34 +107,48 @@ func sessionWork(ctx context.Context, l gitmodels.Ledger, home, owner string) er
 	}
 }
 
-// sessionPushes imports four pushes, as from spool files that stay until this
-// is done, and asks for a cancel.
+// sessionPush is a hook's entry.
+func sessionPush(repo gitmodels.Repository, id string, c gitmodels.CommitID) gitmodels.NewPush {
+	return gitmodels.NewPush{Abbrev: 7, PushRecord: gitmodels.PushRecord{
+		ID: id, RepositoryID: repo.ID, Update: gitmodels.Update{New: c, Ref: models},
+		Pusher: gitmodels.Pusher{Name: "ann"}, Source: gitmodels.SourceHook, At: time.UnixMilli(1)}}
+}
+
+// sessionPushes imports four pushes, as from spool files that stay until this is
+// done, two of them in one batch; says what the first waits for, and asks for a
+// cancel.
 func sessionPushes(ctx context.Context, l gitmodels.Ledger, repo gitmodels.Repository) error {
-	for i, c := range []gitmodels.CommitID{crashRun, crashSkip, crashCancel, crashSeen} {
-		p := gitmodels.NewPush{Abbrev: 7, PushRecord: gitmodels.PushRecord{
-			ID: fmt.Sprint("push-", i), RepositoryID: repo.ID, Update: gitmodels.Update{New: c, Ref: models},
-			Pusher: gitmodels.Pusher{Name: "ann"}, Source: gitmodels.SourceHook, At: time.UnixMilli(1)}}
-		if c == crashSkip {
-			p.Skip = "no change"
-		}
-		rec, err := l.RecordPush(ctx, p)
-		if err != nil {
+	var first gitmodels.PushRecord
+	err := l.Batch(ctx, func(r gitmodels.PushRecorder) (err error) {
+		if first, err = r.RecordPush(ctx, sessionPush(repo, "push-0", crashRun)); err != nil {
 			return err
 		}
-		if c != crashCancel {
-			continue
-		}
-		row, err := l.Show(ctx, repo.ID, c)
-		if err != nil {
+		skip := sessionPush(repo, "push-1", crashSkip)
+		skip.Skip = "no change"
+		_, err = r.RecordPush(ctx, skip)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.Wait(ctx, first.RunID, "a place"); err != nil {
+		return err
+	}
+	rec, err := l.RecordPush(ctx, sessionPush(repo, "push-2", crashCancel))
+	if err != nil {
+		return err
+	}
+	row, err := l.Show(ctx, repo.ID, crashCancel)
+	if err != nil {
+		return err
+	}
+	if *row.Attempt == 1 && !row.State.Terminal() {
+		if _, err := l.Cancel(ctx, rec.RunID, "eve"); err != nil {
 			return err
-		}
-		if !row.State.Terminal() {
-			if _, err := l.Cancel(ctx, rec.RunID, "eve"); err != nil {
-				return err
-			}
 		}
 	}
-	return nil
+	_, err = l.RecordPush(ctx, sessionPush(repo, "push-3", crashSeen))
+	return err
 }
 
 // sessionWalk walks a claimed run, with one lost attempt of crashRun and a wait
@@ -175,7 +194,8 @@ func sessionWalk(ctx context.Context, l gitmodels.Ledger, c *gitmodels.Claim) er
 	return l.Finish(ctx, c, outcome(c, gitmodels.Succeeded))
 }
 
-// sessionPublish empties the outbox. The first try of an item fails.
+// sessionPublish empties the outbox: each outcome into git, then to whoever is to
+// be told. The first try of an item fails.
 func sessionPublish(ctx context.Context, l gitmodels.Ledger, home string) error {
 	for {
 		item, err := l.NextOutbox(ctx)
@@ -189,13 +209,17 @@ func sessionPublish(ctx context.Context, l gitmodels.Ledger, home string) error 
 			continue
 		}
 		note := filepath.Join(home, fmt.Sprintf("note-%s-%d-%s", item.Outcome.Run, item.Attempt, item.Outcome.State))
+		next := gitmodels.OutboxNotify
+		if item.Kind == gitmodels.OutboxNotify {
+			note, next = note+"-told", ""
+		}
 		if err := os.WriteFile(note, nil, 0o600); err != nil {
 			return err
 		}
 		if err := l.Event(ctx, "", "published", item.Outcome.Run); err != nil {
 			return err
 		}
-		if err := l.DoneOutbox(ctx, item.ID, ""); err != nil {
+		if err := l.DoneOutbox(ctx, item.ID, next); err != nil {
 			return err
 		}
 	}
@@ -297,6 +321,7 @@ func TestCrashMatrix(t *testing.T) {
 	want := summary(t, whole)
 	for _, part := range []string{
 		"note-aa00000-2-succeeded", "note-bb00000-1-succeeded", "note-cc00000-1-cancelled", "note-dd00000-1-succeeded",
+		"note-cc00000-2-succeeded", "note-cc00000-2-succeeded-told", `"cause": "again"`,
 		`"end_cause": "lost: the machine restarted"`,
 	} {
 		if !strings.Contains(want, part) {

@@ -25,6 +25,10 @@ const FileName = "ledger.db"
 // busyTimeout is how long a statement waits for another process's write.
 const busyTimeout = 10 * time.Second
 
+// cacheKiB bounds the pages of the database that a process keeps in memory: what
+// SQLite keeps by itself is too little for the indexes of 100,000 runs.
+const cacheKiB = 32 << 10
+
 // Ledger is the ledger of one state directory. It is safe for concurrent use,
 // also by several processes, and writes in one transaction a method.
 type Ledger struct {
@@ -101,6 +105,7 @@ func dsn(path string) string {
 	q.Add("_pragma", fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()))
 	q.Add("_pragma", "synchronous(FULL)")
 	q.Add("_pragma", "foreign_keys(1)")
+	q.Add("_pragma", fmt.Sprintf("cache_size(-%d)", cacheKiB))
 	q.Add("_txlock", "immediate")
 	u := url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}
 	return u.String()
@@ -111,7 +116,7 @@ func (l *Ledger) Close() error { return l.explain("closing the ledger", l.db.Clo
 
 // Check reads the whole database and reports damage.
 func (l *Ledger) Check(ctx context.Context) error {
-	return l.read(ctx, "checking the ledger", func(tx *sql.Tx) error {
+	return l.read(ctx, "checking the ledger", func(tx *txn) error {
 		rows, err := tx.QueryContext(ctx, "PRAGMA integrity_check")
 		if err != nil {
 			return err
@@ -128,22 +133,22 @@ func (l *Ledger) Check(ctx context.Context) error {
 }
 
 // write runs fn in a transaction that holds the write lock from its start.
-func (l *Ledger) write(ctx context.Context, op string, fn func(*sql.Tx) error) error {
+func (l *Ledger) write(ctx context.Context, op string, fn func(*txn) error) error {
 	return l.transact(ctx, op, nil, fn)
 }
 
 // read runs fn over one state of the database, without holding up writers.
-func (l *Ledger) read(ctx context.Context, op string, fn func(*sql.Tx) error) error {
+func (l *Ledger) read(ctx context.Context, op string, fn func(*txn) error) error {
 	return l.transact(ctx, op, &sql.TxOptions{ReadOnly: true}, fn)
 }
 
-func (l *Ledger) transact(ctx context.Context, op string, o *sql.TxOptions, fn func(*sql.Tx) error) error {
+func (l *Ledger) transact(ctx context.Context, op string, o *sql.TxOptions, fn func(*txn) error) error {
 	tx, err := l.db.BeginTx(ctx, o)
 	if err != nil {
 		return l.explain(op, err)
 	}
 	defer tx.Rollback() // after a commit it does nothing
-	if err := fn(tx); err != nil {
+	if err := fn(&txn{Tx: tx}); err != nil {
 		return l.explain(op, err)
 	}
 	return l.explain(op, tx.Commit())

@@ -33,7 +33,7 @@ const models = gitmodels.RefName("refs/heads/models")
 // bench is a ledger under test with a clock that stands until it is moved.
 type bench struct {
 	*Ledger
-	t    *testing.T
+	t    testing.TB
 	home string
 	repo gitmodels.Repository
 
@@ -43,7 +43,7 @@ type bench struct {
 }
 
 // newBench opens a fresh ledger with one repository, dogs.
-func newBench(t *testing.T) *bench {
+func newBench(t testing.TB) *bench {
 	t.Helper()
 	b := &bench{t: t, home: t.TempDir(), now: time.UnixMilli(1_800_000_000_000)}
 	b.Ledger = b.open()
@@ -183,7 +183,7 @@ func (b *bench) state(c gitmodels.CommitID) gitmodels.State {
 
 // wantKind checks that err is an Error of that kind whose words hold each of
 // parts.
-func wantKind(t *testing.T, err error, kind gitmodels.Kind, parts ...string) {
+func wantKind(t testing.TB, err error, kind gitmodels.Kind, parts ...string) {
 	t.Helper()
 	var e *gitmodels.Error
 	if !errors.As(err, &e) || e.Kind != kind {
@@ -196,7 +196,7 @@ func wantKind(t *testing.T, err error, kind gitmodels.Kind, parts ...string) {
 	}
 }
 
-func wantLost(t *testing.T, op string, err error) {
+func wantLost(t testing.TB, op string, err error) {
 	t.Helper()
 	if !errors.Is(err, gitmodels.ErrLeaseLost) {
 		t.Errorf("%s by a worker without the lease: %v, want ErrLeaseLost", op, err)

@@ -19,7 +19,7 @@ const minPrefix = 4
 func (l *Ledger) Find(ctx context.Context, repositoryID, prefix string) (commit gitmodels.CommitID, err error) {
 	shown := gitmodels.Printable(prefix, 80)
 	digits := strings.ToLower(prefix)
-	err = l.read(ctx, "finding a commit", func(tx *sql.Tx) error {
+	err = l.read(ctx, "finding a commit", func(tx *txn) error {
 		named, ok, err := scanMaybe(tx.QueryRowContext(ctx,
 			"SELECT commit_id FROM runs WHERE repository_id = $1 AND short = $2", repositoryID, digits), scanOne[gitmodels.CommitID])
 		if err != nil {
@@ -188,7 +188,7 @@ func (l *Ledger) List(ctx context.Context, repositoryID string, limit int) (list
 	if limit > 0 {
 		args = append(args, limit)
 	}
-	err = l.read(ctx, "listing commits", func(tx *sql.Tx) error {
+	err = l.read(ctx, "listing commits", func(tx *txn) error {
 		rows, err := tx.QueryContext(ctx, listQuery(repositoryID != "", limit), args...)
 		if err != nil {
 			return err
@@ -220,7 +220,7 @@ const refsQuery = `
 	SELECT ref FROM pushes WHERE repository_id = $1 AND new_id = $2 ORDER BY seq`
 
 // addRefs adds the refs of a few rows, each by its commit.
-func addRefs(ctx context.Context, tx *sql.Tx, found []row) error {
+func addRefs(ctx context.Context, tx *txn, found []row) error {
 	refs, err := tx.PrepareContext(ctx, refsQuery)
 	if err != nil {
 		return err
@@ -243,7 +243,7 @@ func addRefs(ctx context.Context, tx *sql.Tx, found []row) error {
 }
 
 // addAllRefs adds the refs of every row of a repository, or of all, in one walk.
-func addAllRefs(ctx context.Context, tx *sql.Tx, repositoryID string, found []row) error {
+func addAllRefs(ctx context.Context, tx *txn, repositoryID string, found []row) error {
 	type key struct {
 		repositoryID string
 		commit       gitmodels.CommitID

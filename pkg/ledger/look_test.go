@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -249,35 +248,6 @@ func withoutDetails(l gitmodels.Listing) gitmodels.Listing {
 	return l
 }
 
-// fill adds n runs to the first repository, as n pushes would, of which all but
-// the last live ones have succeeded; two of three were pushed to another ref as
-// well.
-func (b *bench) fill(n, live int) {
-	b.t.Helper()
-	ctx := b.t.Context()
-	const numbers = "WITH RECURSIVE numbers (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM numbers WHERE i + 1 < $1) "
-	const id = "printf('%08x%031d1', i * 2654435761 & 4294967295, 0)" // spread over all prefixes
-	b.must(b.write(ctx, "filling", func(tx *sql.Tx) error {
-		for _, statement := range []string{
-			numbers + `INSERT INTO runs SELECT 'run-' || i, $2, ` + id + `, substr(` + id + `, 1, 8), $3,
-				iif(i < $4, 'succeeded', 'queued'), '', iif(i < $4, 'exit status 0', ''), 1, 0, '', $5, 0, iif(i < $4, $5, 0),
-				0, '', 0, 0, 0, 'process', i + 1 FROM numbers`,
-			numbers + `INSERT INTO attempts SELECT 'run-' || i, 1, substr(` + id + `, 1, 8), 'push', 'ann', 0,
-				iif(i < $4, 'succeeded', 'queued'), '', '', '', $5, 0, '', '', '', NULL FROM numbers WHERE $2 <> $3`,
-			numbers + `INSERT INTO pushes SELECT i * 2 + 1, 'push-' || i, $2, $3, '', ` + id + `, 7, 'ann', '', '[]', '', 'hook', 'run', '',
-				'run-' || i, $5 + i FROM numbers WHERE $4 >= 0`,
-			numbers + `INSERT INTO pushes SELECT i * 2 + 2, 'push-' || i, $2, $3 || '/x', '', ` + id + `, 7, 'ann', '', '[]', '', 'hook',
-				'attached', 'has a run', 'run-' || i, $5 + i FROM numbers WHERE i % 3 > 0 AND $4 >= 0`,
-		} {
-			if _, err := tx.ExecContext(ctx, statement, n, b.repo.ID, models, n-live, b.clock().UnixMilli()); err != nil {
-				return err
-			}
-		}
-		_, err := tx.ExecContext(ctx, "UPDATE counters SET value = $1 WHERE name IN ('pushes', 'places')", 2*n)
-		return err
-	}))
-}
-
 func TestTenThousandRuns(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -363,7 +333,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		for i := range args {
 			args[i] = 1
 		}
-		b.must(b.read(t.Context(), "explaining", func(tx *sql.Tx) error {
+		b.must(b.read(t.Context(), "explaining", func(tx *txn) error {
 			rows, err := tx.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+q.query, args...)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)

@@ -34,7 +34,7 @@ var (
 )
 
 // load makes the ledger of home from a dump.
-func load(t *testing.T, home, dump string) {
+func load(t testing.TB, home, dump string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", dsn(filepath.Join(home, FileName)))
 	if err != nil {
@@ -121,7 +121,7 @@ func version2Ledger(b *bench) {
 }
 
 // upTo are the migrations to the given version.
-func upTo(t *testing.T, version int) fstest.MapFS {
+func upTo(t testing.TB, version int) fstest.MapFS {
 	t.Helper()
 	names, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil || len(names) < version {

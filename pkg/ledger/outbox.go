@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 
@@ -21,7 +20,7 @@ const nextOutboxQuery = `
 
 // fillOutbox puts the outcome of c's attempt on its way into git and begins the
 // stage publish.
-func (l *Ledger) fillOutbox(ctx context.Context, tx *sql.Tx, c *gitmodels.Claim) error {
+func (l *Ledger) fillOutbox(ctx context.Context, tx *txn, c *gitmodels.Claim) error {
 	if err := l.putOutbox(ctx, tx, itemKey{c.Run.ID, c.Attempt.N, gitmodels.OutboxGit}); err != nil {
 		return err
 	}
@@ -34,7 +33,7 @@ func (l *Ledger) fillOutbox(ctx context.Context, tx *sql.Tx, c *gitmodels.Claim)
 }
 
 // putOutbox adds an item that is due at once, unless it is there.
-func (l *Ledger) putOutbox(ctx context.Context, tx *sql.Tx, k itemKey) error {
+func (l *Ledger) putOutbox(ctx context.Context, tx *txn, k itemKey) error {
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO outbox (id, run_id, attempt, kind, tries, cause, not_before, created_at) VALUES ($1, $2, $3, $4, 0, '', 0, $5)
 		ON CONFLICT (run_id, attempt, kind) DO NOTHING`, l.newID(), k.runID, k.attempt, k.kind, l.now())
@@ -48,7 +47,7 @@ func (l *Ledger) NextOutbox(ctx context.Context, kinds ...gitmodels.OutboxKind) 
 		kinds = []gitmodels.OutboxKind{gitmodels.OutboxGit, gitmodels.OutboxNotify}
 	}
 	var found *gitmodels.OutboxItem
-	err := l.read(ctx, "looking into the outbox", func(tx *sql.Tx) (err error) {
+	err := l.read(ctx, "looking into the outbox", func(tx *txn) (err error) {
 		for _, kind := range kinds {
 			if found, err = l.nextOutbox(ctx, tx, kind); found != nil || err != nil {
 				return err
@@ -63,7 +62,7 @@ func (l *Ledger) NextOutbox(ctx context.Context, kinds ...gitmodels.OutboxKind) 
 }
 
 // nextOutbox is the oldest item of a kind that is due, or nil.
-func (l *Ledger) nextOutbox(ctx context.Context, tx *sql.Tx, kind gitmodels.OutboxKind) (*gitmodels.OutboxItem, error) {
+func (l *Ledger) nextOutbox(ctx context.Context, tx *txn, kind gitmodels.OutboxKind) (*gitmodels.OutboxItem, error) {
 	var repositoryID string
 	item, ok, err := scanMaybe(tx.QueryRowContext(ctx, nextOutboxQuery, kind, l.now()), func(s scanner) (o gitmodels.OutboxItem, err error) {
 		var outcome string
@@ -83,7 +82,7 @@ func (l *Ledger) nextOutbox(ctx context.Context, tx *sql.Tx, kind gitmodels.Outb
 // DoneOutbox implements gitmodels.Ledger. The stage publish ends with the item of
 // kind git. An item that is gone already is no error, and nothing comes next then.
 func (l *Ledger) DoneOutbox(ctx context.Context, id string, next gitmodels.OutboxKind) error {
-	return l.write(ctx, "taking from the outbox", func(tx *sql.Tx) error {
+	return l.write(ctx, "taking from the outbox", func(tx *txn) error {
 		item, ok, err := scanMaybe(tx.QueryRowContext(ctx, "DELETE FROM outbox WHERE id = $1 RETURNING run_id, attempt, kind", id), scanItemKey)
 		if !ok || err != nil {
 			return err
@@ -114,7 +113,7 @@ func (l *Ledger) DoneOutbox(ctx context.Context, id string, next gitmodels.Outbo
 // RetryOutbox implements gitmodels.Ledger. An unknown id is an Error of Kind
 // NotFound.
 func (l *Ledger) RetryOutbox(ctx context.Context, id, cause string, at time.Time) error {
-	return l.write(ctx, "putting back into the outbox", func(tx *sql.Tx) error {
+	return l.write(ctx, "putting back into the outbox", func(tx *txn) error {
 		item, ok, err := scanMaybe(tx.QueryRowContext(ctx, `
 			UPDATE outbox SET tries = tries + 1, cause = $1, not_before = $2 WHERE id = $3 RETURNING run_id, attempt, kind`,
 			cause, millis(at), id), scanItemKey)
@@ -158,13 +157,13 @@ func (l *Ledger) Live(ctx context.Context) (int, error) {
 const liveQuery = "SELECT count(*) FROM runs WHERE finished_at = 0"
 
 func (l *Ledger) count(ctx context.Context, op, query string) (n int, err error) {
-	err = l.read(ctx, op, func(tx *sql.Tx) error { return tx.QueryRowContext(ctx, query).Scan(&n) })
+	err = l.read(ctx, op, func(tx *txn) error { return tx.QueryRowContext(ctx, query).Scan(&n) })
 	return n, err
 }
 
 // Event implements gitmodels.Ledger. An empty repositoryID means the host.
 func (l *Ledger) Event(ctx context.Context, repositoryID, kind, text string) error {
-	return l.write(ctx, "adding to the history", func(tx *sql.Tx) error {
+	return l.write(ctx, "adding to the history", func(tx *txn) error {
 		return l.addEvent(ctx, tx, repositoryID, "", kind, text)
 	})
 }
@@ -189,7 +188,7 @@ func (l *Ledger) Events(ctx context.Context, repositoryID string, limit int) (ev
 		args = append(args, limit)
 		query += limitClause(len(args))
 	}
-	err = l.read(ctx, "reading the history", func(tx *sql.Tx) error {
+	err = l.read(ctx, "reading the history", func(tx *txn) error {
 		rows, err := tx.QueryContext(ctx, query, args...)
 		if err != nil {
 			return err

@@ -40,7 +40,7 @@ func (l *Ledger) RecordPush(ctx context.Context, p gitmodels.NewPush) (gitmodels
 		return gitmodels.PushRecord{}, err
 	}
 	var done record
-	err := l.write(ctx, "recording a push", func(tx *sql.Tx) (err error) {
+	err := l.write(ctx, "recording a push", func(tx *txn) (err error) {
 		done, err = l.recordPush(ctx, tx, p)
 		return err
 	})
@@ -51,7 +51,8 @@ func (l *Ledger) RecordPush(ctx context.Context, p gitmodels.NewPush) (gitmodels
 // and fn may go on; when the database itself fails, a push may be half recorded,
 // and everything is taken back whatever fn says.
 func (l *Ledger) Batch(ctx context.Context, fn func(gitmodels.PushRecorder) error) error {
-	return l.write(ctx, "recording pushes", func(tx *sql.Tx) error {
+	return l.write(ctx, "recording pushes", func(tx *txn) error {
+		tx.prepared = make(map[string]*sql.Stmt)
 		b := &batch{l: l, tx: tx}
 		if err := fn(b); err != nil {
 			return err
@@ -63,7 +64,7 @@ func (l *Ledger) Batch(ctx context.Context, fn func(gitmodels.PushRecorder) erro
 // batch records pushes within one transaction.
 type batch struct {
 	l      *Ledger
-	tx     *sql.Tx
+	tx     *txn
 	failed error // of the database
 }
 
@@ -87,7 +88,7 @@ func (b *batch) Base(ctx context.Context, repositoryID string, ref gitmodels.Ref
 }
 
 // recordPush is RecordPush within a transaction.
-func (l *Ledger) recordPush(ctx context.Context, tx *sql.Tx, p gitmodels.NewPush) (record, error) {
+func (l *Ledger) recordPush(ctx context.Context, tx *txn, p gitmodels.NewPush) (record, error) {
 	if err := mustServe(ctx, tx, p.RepositoryID); err != nil {
 		return record{}, err
 	}
@@ -151,7 +152,7 @@ const (
 )
 
 // mustServe fails unless the repository is registered.
-func mustServe(ctx context.Context, tx *sql.Tx, id string) error {
+func mustServe(ctx context.Context, tx *txn, id string) error {
 	var n int
 	err := tx.QueryRowContext(ctx, "SELECT count(*) FROM repositories WHERE id = $1 AND removed_at = 0", id).Scan(&n)
 	if err == nil && n == 0 {
@@ -162,20 +163,20 @@ func mustServe(ctx context.Context, tx *sql.Tx, id string) error {
 
 // openRecord finds the record that the hook's entry p completes: the update as
 // the reconciler or the registration found it, without a pusher.
-func openRecord(ctx context.Context, tx *sql.Tx, p gitmodels.NewPush) (record, bool, error) {
+func openRecord(ctx context.Context, tx *txn, p gitmodels.NewPush) (record, bool, error) {
 	return scanMaybe(tx.QueryRowContext(ctx, openQuery,
 		p.RepositoryID, p.New, p.Ref, gitmodels.SourceReconcile, gitmodels.SourceSeen), scanRecord)
 }
 
 // recordOf finds the oldest record of a ref at a commit.
-func recordOf(ctx context.Context, tx *sql.Tx, repositoryID string, tip gitmodels.Tip) (record, bool, error) {
+func recordOf(ctx context.Context, tx *txn, repositoryID string, tip gitmodels.Tip) (record, bool, error) {
 	return scanMaybe(tx.QueryRowContext(ctx, updateQuery,
 		repositoryID, tip.Commit, tip.Ref), scanRecord)
 }
 
 // decide gives p its decision and writes the record, in place of prior when
 // there is one.
-func (l *Ledger) decide(ctx context.Context, tx *sql.Tx, p gitmodels.NewPush, prior record) (record, error) {
+func (l *Ledger) decide(ctx context.Context, tx *txn, p gitmodels.NewPush, prior record) (record, error) {
 	run, exists, err := runOfCommit(ctx, tx, p.RepositoryID, p.New)
 	if err != nil {
 		return record{}, err
@@ -216,7 +217,7 @@ func (l *Ledger) decide(ctx context.Context, tx *sql.Tx, p gitmodels.NewPush, pr
 // raise gives a queued run what a further push of its commit brings: a higher
 // priority, and the engine if it was not known. A priority that completes the
 // record of the run's own push counts even when it is lower than none.
-func raise(ctx context.Context, tx *sql.Tx, run gitmodels.Run, p gitmodels.NewPush, completes bool) error {
+func raise(ctx context.Context, tx *txn, run gitmodels.Run, p gitmodels.NewPush, completes bool) error {
 	priority := max(run.Priority, p.Priority)
 	if completes && run.Priority == 0 {
 		priority = p.Priority
@@ -242,7 +243,7 @@ func attachedReason(run gitmodels.Run) string {
 
 // putRecord inserts r as the newest record, or writes it over the one in its
 // place, and returns its place.
-func (l *Ledger) putRecord(ctx context.Context, tx *sql.Tx, r record, abbrev int) (seq int64, err error) {
+func (l *Ledger) putRecord(ctx context.Context, tx *txn, r record, abbrev int) (seq int64, err error) {
 	options, err := encode("push options", r.Options)
 	if err != nil {
 		return 0, err
@@ -270,7 +271,7 @@ func (l *Ledger) putRecord(ctx context.Context, tx *sql.Tx, r record, abbrev int
 
 // createRun makes the run of p's commit, which has none, with its first attempt,
 // at the end of the queue, and ties the commit's earlier records to it.
-func (l *Ledger) createRun(ctx context.Context, tx *sql.Tx, p gitmodels.NewPush, cause string) (gitmodels.Run, error) {
+func (l *Ledger) createRun(ctx context.Context, tx *txn, p gitmodels.NewPush, cause string) (gitmodels.Run, error) {
 	run := gitmodels.Run{ID: l.newID(), RepositoryID: p.RepositoryID, Commit: p.New, Ref: p.Ref, State: gitmodels.Queued,
 		Attempt: 1, Priority: p.Priority, CreatedAt: fromMillis(l.now())}
 	place, err := next(ctx, tx, "places")
@@ -313,7 +314,7 @@ func (l *Ledger) createRun(ctx context.Context, tx *sql.Tx, p gitmodels.NewPush,
 }
 
 // addAttempt inserts a queued attempt.
-func (l *Ledger) addAttempt(ctx context.Context, tx *sql.Tx, a gitmodels.Attempt) error {
+func (l *Ledger) addAttempt(ctx context.Context, tx *txn, a gitmodels.Attempt) error {
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO attempts (run_id, n, name, cause, actor, resumes, state, end_cause, engine, job, created_at, finished_at,
 			artifacts, metrics, finals, outcome)
@@ -324,7 +325,7 @@ func (l *Ledger) addAttempt(ctx context.Context, tx *sql.Tx, a gitmodels.Attempt
 
 // Known implements gitmodels.Ledger.
 func (l *Ledger) Known(ctx context.Context, repositoryID string) (tips []gitmodels.Tip, err error) {
-	err = l.read(ctx, "listing the known tips", func(tx *sql.Tx) error {
+	err = l.read(ctx, "listing the known tips", func(tx *txn) error {
 		rows, err := tx.QueryContext(ctx, `
 			SELECT ref, new_id FROM pushes WHERE repository_id = $1
 			GROUP BY ref, new_id ORDER BY MIN(seq)`, repositoryID)
@@ -343,14 +344,14 @@ func (l *Ledger) Known(ctx context.Context, repositoryID string) (tips []gitmode
 // Base implements gitmodels.Ledger. The last is the one pushed last, not the one
 // that was run again last; a run that is being cancelled is no base.
 func (l *Ledger) Base(ctx context.Context, repositoryID string, ref gitmodels.RefName) (base gitmodels.CommitID, ok bool, err error) {
-	err = l.read(ctx, "looking for the base", func(tx *sql.Tx) error {
+	err = l.read(ctx, "looking for the base", func(tx *txn) error {
 		base, ok, err = baseOf(ctx, tx, repositoryID, ref)
 		return err
 	})
 	return base, ok, err
 }
 
-func baseOf(ctx context.Context, tx *sql.Tx, repositoryID string, ref gitmodels.RefName) (gitmodels.CommitID, bool, error) {
+func baseOf(ctx context.Context, tx *txn, repositoryID string, ref gitmodels.RefName) (gitmodels.CommitID, bool, error) {
 	return scanMaybe(tx.QueryRowContext(ctx, baseQuery,
 		repositoryID, ref, gitmodels.SourceManual, gitmodels.Failed, gitmodels.Cancelled, gitmodels.Cancelling),
 		scanOne[gitmodels.CommitID])

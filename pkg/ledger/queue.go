@@ -3,7 +3,6 @@ package ledger
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"slices"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
@@ -59,7 +58,7 @@ type pick struct {
 }
 
 // next finds the run to give out, if there is one and a place for it.
-func (q queue) next(ctx context.Context, tx *sql.Tx) (p pick, found bool, err error) {
+func (q queue) next(ctx context.Context, tx *txn) (p pick, found bool, err error) {
 	p.Candidate, found, err = scanMaybe(tx.QueryRowContext(ctx, endableQuery, q.now), scanCandidate)
 	if found || err != nil {
 		return p, found, err
@@ -88,7 +87,7 @@ func (q queue) next(ctx context.Context, tx *sql.Tx) (p pick, found bool, err er
 }
 
 // first is the first of the candidates of a query that limits leave a place for.
-func (q queue) first(ctx context.Context, tx *sql.Tx, held []gitmodels.Candidate, query string, args ...any) (c gitmodels.Candidate, found bool, err error) {
+func (q queue) first(ctx context.Context, tx *txn, held []gitmodels.Candidate, query string, args ...any) (c gitmodels.Candidate, found bool, err error) {
 	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
 		return c, false, err
@@ -114,7 +113,7 @@ type head struct {
 
 // headsOf lists the repositories with ready runs in the order in which they come:
 // the fewest runs under way, the longest wait for a place, the earliest push.
-func headsOf(ctx context.Context, tx *sql.Tx, now int64, held []gitmodels.Candidate) ([]head, error) {
+func headsOf(ctx context.Context, tx *txn, now int64, held []gitmodels.Candidate) ([]head, error) {
 	rows, err := tx.QueryContext(ctx, headsQuery, now)
 	if err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"slices"
 	"time"
 
@@ -16,7 +15,7 @@ const usualRuns = 20
 // has no live run is counted as if it was queued now, with no priority.
 func (l *Ledger) Receipt(ctx context.Context, repositoryID string, u gitmodels.Update) (gitmodels.Receipt, error) {
 	r := gitmodels.Receipt{Ref: u.Ref, Commit: u.New}
-	err := l.read(ctx, "making a receipt", func(tx *sql.Tx) (err error) {
+	err := l.read(ctx, "making a receipt", func(tx *txn) (err error) {
 		if r.Base, _, err = baseOf(ctx, tx, repositoryID, u.Ref); err != nil {
 			return err
 		}
@@ -46,7 +45,7 @@ const lastQuery = `
 
 // lastOf is the run that was pushed to the ref last, but for u's own, with its
 // overrides; nil when there is none.
-func lastOf(ctx context.Context, tx *sql.Tx, repositoryID string, u gitmodels.Update) (*gitmodels.Listing, error) {
+func lastOf(ctx context.Context, tx *txn, repositoryID string, u gitmodels.Update) (*gitmodels.Listing, error) {
 	commit, ok, err := scanMaybe(tx.QueryRowContext(ctx, lastQuery, repositoryID, u.Ref, u.New, gitmodels.SourceManual), scanOne[gitmodels.CommitID])
 	if !ok || err != nil {
 		return nil, err
@@ -70,7 +69,7 @@ const (
 
 // usualOf is the median duration of the newest runs of the ref that succeeded,
 // or, where it has none, of the repository.
-func usualOf(ctx context.Context, tx *sql.Tx, repositoryID string, ref gitmodels.RefName) (time.Duration, error) {
+func usualOf(ctx context.Context, tx *txn, repositoryID string, ref gitmodels.RefName) (time.Duration, error) {
 	took, err := durations(ctx, tx, usualOfRef, repositoryID, ref, usualRuns)
 	if len(took) == 0 && err == nil {
 		took, err = durations(ctx, tx, usualOfAll, repositoryID, usualRuns)
@@ -83,7 +82,7 @@ func usualOf(ctx context.Context, tx *sql.Tx, repositoryID string, ref gitmodels
 	return time.Duration((took[(n-1)/2]+took[n/2])/2) * time.Millisecond, nil
 }
 
-func durations(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]int64, error) {
+func durations(ctx context.Context, tx *txn, query string, args ...any) ([]int64, error) {
 	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err

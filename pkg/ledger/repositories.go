@@ -29,7 +29,7 @@ func (l *Ledger) Register(ctx context.Context, path, name string, tips []gitmode
 	if !plainName(name) {
 		return repo, false, invalid("repository name %s: want letters, digits, `.`, `_` and `-`, the first no `.` or `-`", gitmodels.Printable(name, 80))
 	}
-	err = l.write(ctx, "registering a repository", func(tx *sql.Tx) error {
+	err = l.write(ctx, "registering a repository", func(tx *txn) error {
 		id, served, err := findPath(ctx, tx, path)
 		switch {
 		case err != nil:
@@ -63,7 +63,7 @@ func (l *Ledger) Register(ctx context.Context, path, name string, tips []gitmode
 
 // findPath returns the id of the repository at path, "" if it was never here,
 // and whether it is served.
-func findPath(ctx context.Context, tx *sql.Tx, path string) (id string, served bool, err error) {
+func findPath(ctx context.Context, tx *txn, path string) (id string, served bool, err error) {
 	var removed int64
 	err = tx.QueryRowContext(ctx, "SELECT id, removed_at FROM repositories WHERE path = $1", path).Scan(&id, &removed)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -74,7 +74,7 @@ func findPath(ctx context.Context, tx *sql.Tx, path string) (id string, served b
 
 // addRepository inserts under the first free name: dogs, then team-dogs for
 // .../team/dogs.git, then dogs-2 and on.
-func (l *Ledger) addRepository(ctx context.Context, tx *sql.Tx, path, name string) (id string, err error) {
+func (l *Ledger) addRepository(ctx context.Context, tx *txn, path, name string) (id string, err error) {
 	id = l.newID()
 	for n := 0; ; n++ {
 		res, err := tx.ExecContext(ctx, `
@@ -109,7 +109,7 @@ func plainName(s string) bool {
 }
 
 // recordSeen records those of tips that have no record yet.
-func (l *Ledger) recordSeen(ctx context.Context, tx *sql.Tx, repositoryID string, tips []gitmodels.Tip) error {
+func (l *Ledger) recordSeen(ctx context.Context, tx *txn, repositoryID string, tips []gitmodels.Tip) error {
 	for _, tip := range tips {
 		_, known, err := recordOf(ctx, tx, repositoryID, tip)
 		if err != nil {
@@ -141,7 +141,7 @@ func zeroLike(c gitmodels.CommitID) gitmodels.CommitID {
 // Unregister implements gitmodels.Ledger. A path that is not served is an Error
 // of Kind NotFound.
 func (l *Ledger) Unregister(ctx context.Context, path string) error {
-	return l.write(ctx, "unregistering a repository", func(tx *sql.Tx) error {
+	return l.write(ctx, "unregistering a repository", func(tx *txn) error {
 		id, served, err := findPath(ctx, tx, path)
 		if err != nil {
 			return err
@@ -158,7 +158,7 @@ func (l *Ledger) Unregister(ctx context.Context, path string) error {
 
 // Repositories implements gitmodels.Ledger.
 func (l *Ledger) Repositories(ctx context.Context) (all []gitmodels.Repository, err error) {
-	err = l.read(ctx, "listing repositories", func(tx *sql.Tx) error {
+	err = l.read(ctx, "listing repositories", func(tx *txn) error {
 		rows, err := tx.QueryContext(ctx, "SELECT "+repositoryColumns+" FROM repositories WHERE removed_at = 0 ORDER BY name")
 		if err != nil {
 			return err

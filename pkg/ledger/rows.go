@@ -80,7 +80,7 @@ func changed(res sql.Result, err error) (bool, error) {
 
 // next counts the named counter up. Doing so first also takes the lock of what
 // it counts, on a database that locks rows.
-func next(ctx context.Context, tx *sql.Tx, counter string) (n int64, err error) {
+func next(ctx context.Context, tx *txn, counter string) (n int64, err error) {
 	err = tx.QueryRowContext(ctx, "UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value", counter).Scan(&n)
 	return n, err
 }
@@ -94,7 +94,7 @@ func scanRepository(s scanner) (r gitmodels.Repository, err error) {
 	return r, err
 }
 
-func repositoryByID(ctx context.Context, tx *sql.Tx, id string) (gitmodels.Repository, bool, error) {
+func repositoryByID(ctx context.Context, tx *txn, id string) (gitmodels.Repository, bool, error) {
 	return scanMaybe(tx.QueryRowContext(ctx, "SELECT "+repositoryColumns+" FROM repositories WHERE id = $1", id), scanRepository)
 }
 
@@ -110,11 +110,11 @@ func scanRun(s scanner) (r gitmodels.Run, err error) {
 	return r, err
 }
 
-func runByID(ctx context.Context, tx *sql.Tx, id string) (gitmodels.Run, bool, error) {
+func runByID(ctx context.Context, tx *txn, id string) (gitmodels.Run, bool, error) {
 	return scanMaybe(tx.QueryRowContext(ctx, "SELECT "+runColumns+" FROM runs WHERE id = $1", id), scanRun)
 }
 
-func runOfCommit(ctx context.Context, tx *sql.Tx, repositoryID string, commit gitmodels.CommitID) (gitmodels.Run, bool, error) {
+func runOfCommit(ctx context.Context, tx *txn, repositoryID string, commit gitmodels.CommitID) (gitmodels.Run, bool, error) {
 	return scanMaybe(tx.QueryRowContext(ctx,
 		"SELECT "+runColumns+" FROM runs WHERE repository_id = $1 AND commit_id = $2", repositoryID, commit), scanRun)
 }
@@ -130,7 +130,7 @@ func scanAttempt(s scanner) (a gitmodels.Attempt, err error) {
 	return a, err
 }
 
-func attemptsOf(ctx context.Context, tx *sql.Tx, runID string) ([]gitmodels.Attempt, error) {
+func attemptsOf(ctx context.Context, tx *txn, runID string) ([]gitmodels.Attempt, error) {
 	rows, err := tx.QueryContext(ctx, "SELECT "+attemptColumns+" FROM attempts WHERE run_id = $1 ORDER BY n", runID)
 	if err != nil {
 		return nil, err
@@ -151,7 +151,7 @@ func scanStage(s scanner) (st gitmodels.Stage, err error) {
 
 // stagesOf lists the stages of an attempt that have begun, in the order of
 // gitmodels.Stages.
-func stagesOf(ctx context.Context, tx *sql.Tx, runID string, attempt int) ([]gitmodels.Stage, error) {
+func stagesOf(ctx context.Context, tx *txn, runID string, attempt int) ([]gitmodels.Stage, error) {
 	rows, err := tx.QueryContext(ctx, `
 		SELECT name, state, tries, error, log_path, started_at, finished_at, output
 		FROM stages WHERE run_id = $1 AND attempt = $2`, runID, attempt)
@@ -174,7 +174,7 @@ func stagesOf(ctx context.Context, tx *sql.Tx, runID string, attempt int) ([]git
 }
 
 // addEvent appends to the history.
-func (l *Ledger) addEvent(ctx context.Context, tx *sql.Tx, repositoryID, runID, kind, text string) error {
+func (l *Ledger) addEvent(ctx context.Context, tx *txn, repositoryID, runID, kind, text string) error {
 	_, err := tx.ExecContext(ctx, "INSERT INTO events (id, repository_id, run_id, kind, text, at) VALUES ($1, $2, $3, $4, $5, $6)",
 		l.newID(), orNull(repositoryID), orNull(runID), kind, text, l.now())
 	return err

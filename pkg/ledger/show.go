@@ -14,7 +14,7 @@ const showQuery = "SELECT " + rowColumns + " FROM " + rowTables + `
 // attempt; of a live one command and overrides are known once it is built.
 func (l *Ledger) Show(ctx context.Context, repositoryID string, commit gitmodels.CommitID) (gitmodels.Listing, error) {
 	var r row
-	err := l.read(ctx, "showing a commit", func(tx *sql.Tx) error {
+	err := l.read(ctx, "showing a commit", func(tx *txn) error {
 		var ok bool
 		var err error
 		r, ok, err = rowOf(ctx, tx, repositoryID, commit)
@@ -36,7 +36,7 @@ func (l *Ledger) Show(ctx context.Context, repositoryID string, commit gitmodels
 }
 
 // rowOf reads the row of a commit, as List does, if it has a record.
-func rowOf(ctx context.Context, tx *sql.Tx, repositoryID string, commit gitmodels.CommitID) (row, bool, error) {
+func rowOf(ctx context.Context, tx *txn, repositoryID string, commit gitmodels.CommitID) (row, bool, error) {
 	r, ok, err := scanMaybe(tx.QueryRowContext(ctx, showQuery, repositoryID, commit), scanRow)
 	if !ok || err != nil {
 		return r, ok, err
@@ -49,7 +49,7 @@ func rowOf(ctx context.Context, tx *sql.Tx, repositoryID string, commit gitmodel
 const recordsQuery = "SELECT " + recordColumns + " FROM pushes WHERE repository_id = $1 AND new_id = $2 ORDER BY seq"
 
 // addPushes adds every record of the commit, in the order of arrival.
-func addPushes(ctx context.Context, tx *sql.Tx, r *row) error {
+func addPushes(ctx context.Context, tx *txn, r *row) error {
 	rows, err := tx.QueryContext(ctx, recordsQuery, r.repositoryID, r.Commit)
 	if err != nil {
 		return err
@@ -64,7 +64,7 @@ func addPushes(ctx context.Context, tx *sql.Tx, r *row) error {
 
 // addDetails adds the attempts of the run, the stages of the current one, its
 // place in the queue, and what its outcome or its build tells.
-func (l *Ledger) addDetails(ctx context.Context, tx *sql.Tx, r *row) error {
+func (l *Ledger) addDetails(ctx context.Context, tx *txn, r *row) error {
 	attempts, err := attemptsOf(ctx, tx, r.RunID)
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ const toldQuery = `
 
 // addTold adds what the outcome of the current attempt tells, or, before its
 // end, what was built for it.
-func addTold(ctx context.Context, tx *sql.Tx, r *row) error {
+func addTold(ctx context.Context, tx *txn, r *row) error {
 	r.Name = r.name
 	var outcome, built sql.NullString
 	err := tx.QueryRowContext(ctx, toldQuery, r.RunID, *r.Attempt, gitmodels.StageBuild).Scan(&outcome, &built)

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
@@ -10,7 +9,7 @@ import (
 
 // Cancel implements gitmodels.Ledger. A second request changes nothing.
 func (l *Ledger) Cancel(ctx context.Context, runID, by string) (run gitmodels.Run, err error) {
-	err = l.write(ctx, "cancelling a run", func(tx *sql.Tx) error {
+	err = l.write(ctx, "cancelling a run", func(tx *txn) error {
 		var ok bool
 		if run, ok, err = runByID(ctx, tx, runID); err != nil {
 			return err
@@ -56,7 +55,7 @@ func ended(s gitmodels.State) string {
 // Rerun implements gitmodels.Ledger. It goes to the end of the queue, and into
 // the records of the commit as one of source manual.
 func (l *Ledger) Rerun(ctx context.Context, repositoryID string, commit gitmodels.CommitID, by string, abbrev int) (run gitmodels.Run, err error) {
-	err = l.write(ctx, "rerunning a commit", func(tx *sql.Tx) error {
+	err = l.write(ctx, "rerunning a commit", func(tx *txn) error {
 		if err := mustServe(ctx, tx, repositoryID); err != nil {
 			return err
 		}
@@ -103,7 +102,7 @@ func (l *Ledger) Rerun(ctx context.Context, repositoryID string, commit gitmodel
 }
 
 // again makes another attempt of a run that has ended, for a push that asks for it.
-func (l *Ledger) again(ctx context.Context, tx *sql.Tx, run gitmodels.Run, p gitmodels.NewPush) error {
+func (l *Ledger) again(ctx context.Context, tx *txn, run gitmodels.Run, p gitmodels.NewPush) error {
 	_, err := tx.ExecContext(ctx, "UPDATE runs SET priority = $1, engine = CASE WHEN $2 = '' THEN engine ELSE $2 END WHERE id = $3",
 		p.Priority, p.Engine, run.ID)
 	if err != nil {
@@ -117,7 +116,7 @@ func (l *Ledger) again(ctx context.Context, tx *sql.Tx, run gitmodels.Run, p git
 
 // nextAttempt queues another attempt of a run that has ended, under a new name
 // and at the end of the queue. It keeps the run's priority.
-func (l *Ledger) nextAttempt(ctx context.Context, tx *sql.Tx, run gitmodels.Run, cause, by string) error {
+func (l *Ledger) nextAttempt(ctx context.Context, tx *txn, run gitmodels.Run, cause, by string) error {
 	place, err := next(ctx, tx, "places")
 	if err != nil {
 		return err
@@ -131,7 +130,7 @@ func (l *Ledger) nextAttempt(ctx context.Context, tx *sql.Tx, run gitmodels.Run,
 }
 
 // newestRecord is the record of a commit that came last.
-func newestRecord(ctx context.Context, tx *sql.Tx, repositoryID string, commit gitmodels.CommitID) (record, bool, error) {
+func newestRecord(ctx context.Context, tx *txn, repositoryID string, commit gitmodels.CommitID) (record, bool, error) {
 	r, ok, err := scanMaybe(tx.QueryRowContext(ctx, recordsQuery+" DESC LIMIT 1", repositoryID, commit), scanRecord)
 	if err != nil {
 		return record{}, false, fmt.Errorf("newest record of %s: %w", commit, err)

@@ -17,7 +17,7 @@ const runnerActor = "runner"
 
 // hold takes the lock of c's run inside a worker's transaction: it fails with
 // ErrLeaseLost unless the claim still stands and the run is live.
-func hold(ctx context.Context, tx *sql.Tx, c *gitmodels.Claim) (cancelling bool, err error) {
+func hold(ctx context.Context, tx *txn, c *gitmodels.Claim) (cancelling bool, err error) {
 	var asked int64
 	err = tx.QueryRowContext(ctx, `
 		UPDATE runs SET epoch = epoch
@@ -32,9 +32,9 @@ func hold(ctx context.Context, tx *sql.Tx, c *gitmodels.Claim) (cancelling bool,
 // step is a worker's write within its claim. After it, c shows the run, the
 // attempt and the stages as they are now; its repository, ids, owner and epoch,
 // which a heartbeat beside it reads, are not written.
-func (l *Ledger) step(ctx context.Context, op string, c *gitmodels.Claim, fn func(tx *sql.Tx, cancelling bool) error) error {
+func (l *Ledger) step(ctx context.Context, op string, c *gitmodels.Claim, fn func(tx *txn, cancelling bool) error) error {
 	var after *gitmodels.Claim
-	err := l.write(ctx, op, func(tx *sql.Tx) error {
+	err := l.write(ctx, op, func(tx *txn) error {
 		cancelling, err := hold(ctx, tx, c)
 		if err != nil {
 			return err
@@ -57,7 +57,7 @@ func (l *Ledger) step(ctx context.Context, op string, c *gitmodels.Claim, fn fun
 
 // enter sets the state of a run and of its current attempt. A run whose cancel
 // is asked stays cancelling until its end.
-func enter(ctx context.Context, tx *sql.Tx, c *gitmodels.Claim, state gitmodels.State, waiting string, cancelling bool) error {
+func enter(ctx context.Context, tx *txn, c *gitmodels.Claim, state gitmodels.State, waiting string, cancelling bool) error {
 	if state.Terminal() || state == "" {
 		return fmt.Errorf("run %s cannot enter the state %q within a claim", c.Run.Short, state)
 	}
@@ -81,7 +81,7 @@ func knownStage(stage gitmodels.StageName) error {
 // BeginStage implements gitmodels.Ledger. When a stage begins again its output
 // stays until EndStage writes another.
 func (l *Ledger) BeginStage(ctx context.Context, c *gitmodels.Claim, stage gitmodels.StageName, state gitmodels.State, logPath string) error {
-	return l.step(ctx, "beginning a stage", c, func(tx *sql.Tx, cancelling bool) error {
+	return l.step(ctx, "beginning a stage", c, func(tx *txn, cancelling bool) error {
 		if err := knownStage(stage); err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (l *Ledger) BeginStage(ctx context.Context, c *gitmodels.Claim, stage gitmo
 // SetState implements gitmodels.Ledger. A run whose cancel is asked stays
 // cancelling, whatever the state.
 func (l *Ledger) SetState(ctx context.Context, c *gitmodels.Claim, state gitmodels.State, waiting string) error {
-	return l.step(ctx, "setting the state", c, func(tx *sql.Tx, cancelling bool) error {
+	return l.step(ctx, "setting the state", c, func(tx *txn, cancelling bool) error {
 		return enter(ctx, tx, c, state, waiting, cancelling)
 	})
 }
@@ -112,7 +112,7 @@ func (l *Ledger) SetState(ctx context.Context, c *gitmodels.Claim, state gitmode
 // EndStage implements gitmodels.Ledger. Only a skipped stage may end without
 // having begun.
 func (l *Ledger) EndStage(ctx context.Context, c *gitmodels.Claim, stage gitmodels.StageName, state gitmodels.StageState, output []byte, cause string) error {
-	return l.step(ctx, "ending a stage", c, func(tx *sql.Tx, _ bool) error {
+	return l.step(ctx, "ending a stage", c, func(tx *txn, _ bool) error {
 		if err := knownStage(stage); err != nil {
 			return err
 		}
@@ -144,7 +144,7 @@ func (l *Ledger) EndStage(ctx context.Context, c *gitmodels.Claim, stage gitmode
 
 // Intend implements gitmodels.Ledger.
 func (l *Ledger) Intend(ctx context.Context, c *gitmodels.Claim, stage gitmodels.StageName, jobName, engine string) (sub gitmodels.Submission, err error) {
-	err = l.step(ctx, "intending a submission", c, func(tx *sql.Tx, _ bool) error {
+	err = l.step(ctx, "intending a submission", c, func(tx *txn, _ bool) error {
 		if err := knownStage(stage); err != nil {
 			return err
 		}
@@ -171,7 +171,7 @@ func (l *Ledger) Intend(ctx context.Context, c *gitmodels.Claim, stage gitmodels
 }
 
 // submission reads the submission of a stage of c's attempt.
-func submission(ctx context.Context, tx *sql.Tx, c *gitmodels.Claim, stage gitmodels.StageName) (gitmodels.Submission, bool, error) {
+func submission(ctx context.Context, tx *txn, c *gitmodels.Claim, stage gitmodels.StageName) (gitmodels.Submission, bool, error) {
 	return scanMaybe(tx.QueryRowContext(ctx, `
 		SELECT name, engine, engine_id, confirmed_at FROM submissions WHERE run_id = $1 AND attempt = $2 AND stage = $3`,
 		c.Run.ID, c.Attempt.N, stage), func(s scanner) (sub gitmodels.Submission, err error) {
@@ -185,7 +185,7 @@ func submission(ctx context.Context, tx *sql.Tx, c *gitmodels.Claim, stage gitmo
 // Confirm implements gitmodels.Ledger. The same id again is no error; another
 // one is, because then two jobs run.
 func (l *Ledger) Confirm(ctx context.Context, c *gitmodels.Claim, stage gitmodels.StageName, engineID string) error {
-	return l.step(ctx, "confirming a submission", c, func(tx *sql.Tx, _ bool) error {
+	return l.step(ctx, "confirming a submission", c, func(tx *txn, _ bool) error {
 		sub, ok, err := submission(ctx, tx, c, stage)
 		switch {
 		case err != nil:
@@ -213,7 +213,7 @@ func (l *Ledger) Confirm(ctx context.Context, c *gitmodels.Claim, stage gitmodel
 // Release implements gitmodels.Ledger. If a cancel was asked that the worker
 // has not seen in c.Run, the run is ready again at once.
 func (l *Ledger) Release(ctx context.Context, c *gitmodels.Claim, waiting string, until time.Time) error {
-	return l.write(ctx, "releasing a run", func(tx *sql.Tx) error {
+	return l.write(ctx, "releasing a run", func(tx *txn) error {
 		cancelling, err := hold(ctx, tx, c)
 		if err != nil {
 			return err
@@ -231,7 +231,7 @@ func (l *Ledger) Release(ctx context.Context, c *gitmodels.Claim, waiting string
 
 // Retry implements gitmodels.Ledger. The run keeps its place in the queue.
 func (l *Ledger) Retry(ctx context.Context, c *gitmodels.Claim, endCause, cause string) error {
-	return l.write(ctx, "retrying a run", func(tx *sql.Tx) error {
+	return l.write(ctx, "retrying a run", func(tx *txn) error {
 		if _, err := hold(ctx, tx, c); err != nil {
 			return err
 		}
@@ -247,7 +247,7 @@ func (l *Ledger) Retry(ctx context.Context, c *gitmodels.Claim, endCause, cause 
 }
 
 // endAttempt writes the end of c's attempt, and of the stages that it broke off.
-func (l *Ledger) endAttempt(ctx context.Context, tx *sql.Tx, c *gitmodels.Claim, state gitmodels.State, cause string) error {
+func (l *Ledger) endAttempt(ctx context.Context, tx *txn, c *gitmodels.Claim, state gitmodels.State, cause string) error {
 	_, err := tx.ExecContext(ctx, "UPDATE attempts SET state = $1, end_cause = $2, finished_at = $3 WHERE run_id = $4 AND n = $5",
 		state, cause, l.now(), c.Run.ID, c.Attempt.N)
 	if err != nil {
@@ -261,7 +261,7 @@ func (l *Ledger) endAttempt(ctx context.Context, tx *sql.Tx, c *gitmodels.Claim,
 
 // queueAttempt adds the run's next attempt and makes the run ready for it. A
 // cancel that was asked of a live run stays asked.
-func (l *Ledger) queueAttempt(ctx context.Context, tx *sql.Tx, a gitmodels.Attempt) error {
+func (l *Ledger) queueAttempt(ctx context.Context, tx *txn, a gitmodels.Attempt) error {
 	err := tx.QueryRowContext(ctx, `
 		UPDATE runs SET attempt = $1, state = CASE WHEN cancel_requested = 1 THEN $2 ELSE $3 END, waiting = '', cause = '',
 			started_at = 0, finished_at = 0, not_before = 0, lease_owner = '', lease_until = 0
@@ -275,7 +275,7 @@ func (l *Ledger) queueAttempt(ctx context.Context, tx *sql.Tx, a gitmodels.Attem
 // Finish implements gitmodels.Ledger. From then on the stage publish is the
 // outbox's.
 func (l *Ledger) Finish(ctx context.Context, c *gitmodels.Claim, o gitmodels.Outcome) error {
-	return l.write(ctx, "finishing a run", func(tx *sql.Tx) error {
+	return l.write(ctx, "finishing a run", func(tx *txn) error {
 		if _, err := hold(ctx, tx, c); err != nil {
 			return err
 		}
@@ -306,7 +306,7 @@ func (l *Ledger) Finish(ctx context.Context, c *gitmodels.Claim, o gitmodels.Out
 }
 
 // storeOutcome keeps o with its attempt.
-func storeOutcome(ctx context.Context, tx *sql.Tx, c *gitmodels.Claim, o gitmodels.Outcome) error {
+func storeOutcome(ctx context.Context, tx *txn, c *gitmodels.Claim, o gitmodels.Outcome) error {
 	whole, err := encode("outcome", o)
 	if err != nil {
 		return err
