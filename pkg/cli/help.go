@@ -92,22 +92,9 @@ func options(flags []urfave.Flag) string {
 		if !ok || isHidden(f) {
 			continue
 		}
-		text := doc.GetUsage()
-		var names []string
-		for _, n := range f.Names() {
-			if n == "colour" {
-				continue
-			}
-			names = append([]string{strings.Repeat("-", min(len(n), 2)) + n}, names...)
-		}
-		left := strings.Join(names, ", ")
-		if !isSwitch(f) {
-			_, rest, _ := strings.Cut(text, "`")
-			value, _, _ := strings.Cut(rest, "`")
-			left += " " + value
-		}
+		left, text := optionTerm(f, doc.GetUsage())
 		longest = max(longest, len(left))
-		rows = append(rows, row{left, strings.ReplaceAll(text, "`", "")})
+		rows = append(rows, row{left, text})
 	}
 	var b strings.Builder
 	for _, r := range rows {
@@ -132,13 +119,15 @@ var fishCompletion string
 func (p *program) helpCommands() []*urfave.Command {
 	scripts := map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
 	return []*urfave.Command{
+		p.manCommand(),
 		{
 			Name: "completion", Category: toSetUp,
 			Usage:     "print a completion script for a shell",
 			UsageText: "bash|zsh|fish",
 			Description: "For bash, put `eval \"$(git models completion bash)\"` into ~/.bashrc. For zsh, " +
 				"write the output to a file named _git-models in a folder of $fpath. For fish, write it to " +
-				"~/.config/fish/completions/git-models.fish.",
+				"~/.config/fish/completions/git-models.fish.\n\n" +
+				"The man page, which `git models --help` shows, is put in place by:\n\n" + placeMan,
 			Action: func(c *urfave.Context) error {
 				got, err := words(c, 1, 1, "the shell (bash, zsh or fish)")
 				if err != nil {

@@ -24,7 +24,8 @@ func (p *program) setUpCommands() []*urfave.Command {
 			Description: "With repositories: puts the hooks in, keeping and chaining those that are there, sets what git " +
 				"needs for them, and records what the trained refs hold already, which does not run. It says what it " +
 				"did; a second time it changes nothing.\n\n" +
-				"Without, in a clone: makes `git fetch` bring the outcomes along.",
+				"Without, in a clone: makes `git fetch` bring the outcomes along.\n\n" +
+				"It leaves your shell alone: `git models help completion` says how to have completion and the man page.",
 			Flags:  []urfave.Flag{layout, dryRun},
 			Action: p.install,
 		},
