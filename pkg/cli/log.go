@@ -316,7 +316,7 @@ func (p *program) logTable(rows []logRow) {
 	tb := table{head: []string{"", "RUN", "SUBJECT", "CHANGED", head, "", "TOOK"}, flex: 2, more: []int{3, 4}, sparse: true}
 	for _, row := range rows {
 		tb.rows = append(tb.rows, []cell{p.mark(row.Listing), plain(shown(row.Short)), plain(shown(row.Subject)), plain(briefly(row.changes)),
-			plain(clip(row.result(metric), max(16, p.columns/5))), p.difference(row), plain(p.took(row.Listing))})
+			plain(clip(row.result(metric), max(13, p.columns/6))), p.difference(row), plain(p.took(row.Listing))})
 	}
 	p.table(tb)
 }

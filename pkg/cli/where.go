@@ -195,6 +195,12 @@ func (s *site) named(ctx context.Context, word string, use func(commit string) e
 		return usage("%s is not the beginning of a commit id, and this is no repository that could know more", gitmodels.Printable(word, 80))
 	}
 	id, err := s.repo.Peel(ctx, word)
+	if !s.server && isKind(err, gitmodels.NotFound) {
+		// A branch of the server that has no branch of its own here.
+		if tracked, trackedErr := s.repo.Peel(ctx, trackingPrefix+word); trackedErr == nil {
+			id, err = tracked, nil
+		}
+	}
 	if err != nil {
 		return err
 	}
