@@ -91,7 +91,15 @@ func (p *program) lint(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, w := range made.Warnings {
+	warnings := made.Warnings
+	if s.policy.Tags != "none" {
+		versions, err := plan.VersionWarnings(c.Context, s.repo, commit)
+		if err != nil {
+			return err
+		}
+		warnings = append(warnings, versions...)
+	}
+	for _, w := range warnings {
 		p.say("warning: %s", w)
 	}
 	if made.Missing != "" && s.server {
