@@ -29,7 +29,7 @@
 //	                       a branch below models/ of its own
 //	once SERVER…           every commit that load pushed there has one record, one
 //	                       run that succeeded, one job (it leaves
-//	                       $WORK/started/COMMIT.PID) and one note, and no other has
+//	                       $WORK/started/REPOSITORY.COMMIT.PID) and one note, and no other has
 //
 // and the conditions [root], [bwrap], [sshd], [python3].
 package story

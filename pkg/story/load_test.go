@@ -67,6 +67,7 @@ func once(ts *testscript.TestScript, neg bool, args []string) {
 
 func onceIn(ts *testscript.TestScript, server string) {
 	dir := ts.MkAbs(server)
+	repository := strings.TrimSuffix(filepath.Base(dir), ".git")
 	commits := strings.Fields(ts.ReadFile(dir + ".pushed"))
 	ts.Check(ts.Exec("git", "models", "--repo", dir, "ls", "--json"))
 	var rows []gitmodels.Listing
@@ -92,7 +93,7 @@ func onceIn(ts *testscript.TestScript, server string) {
 		if k := strings.Count(notes, " "+commit); k != 1 {
 			ts.Fatalf("%s: %s has %d notes", server, commit, k)
 		}
-		started, err := filepath.Glob(filepath.Join(ts.Getenv("WORK"), "started", commit+".*"))
+		started, err := filepath.Glob(filepath.Join(ts.Getenv("WORK"), "started", repository+"."+commit+".*"))
 		ts.Check(err)
 		if len(started) != 1 {
 			ts.Fatalf("%s: %s was trained %d times", server, commit, len(started))
