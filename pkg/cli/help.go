@@ -1,12 +1,9 @@
 package cli
 
 import (
-	"context"
 	_ "embed"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -165,80 +162,3 @@ func (p *program) helpCommands() []*urfave.Command {
 		},
 	}
 }
-
-// complete prints what may stand at the end of args, one a line. The last of
-// args is what was typed of it, perhaps nothing.
-func (p *program) complete(ctx context.Context, app *urfave.App, args []string) {
-	typed := ""
-	if n := len(args); n > 0 {
-		typed, args = args[n-1], args[:n-1]
-	}
-	line, err := arrange(app, args)
-	if err != nil {
-		return
-	}
-	var candidates []string
-	switch {
-	case strings.HasPrefix(typed, "-"):
-		for _, f := range line.flags(app) {
-			if !isHidden(f) {
-				candidates = append(candidates, "--"+f.Names()[0])
-			}
-		}
-	case line.command == nil || line.command.Name == "help":
-		for _, c := range app.Commands {
-			if !c.Hidden {
-				candidates = append(candidates, c.Name)
-			}
-		}
-	case line.command.Name == "completion":
-		candidates = []string{"bash", "zsh", "fish"}
-	case line.command.Category == toAct || slices.Contains([]string{"show", "logs", "compare", "watch"}, line.command.Name):
-		candidates = p.completeRuns(ctx, line)
-	}
-	for _, c := range candidates {
-		if strings.HasPrefix(c, typed) {
-			p.printf("%s\n", c)
-		}
-	}
-}
-
-// completeRuns are the short names of runs. Whoever waits for a completion does
-// not wait long, and nothing is said about what goes wrong.
-func (p *program) completeRuns(ctx context.Context, line commandLine) []string {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	for _, option := range line.global {
-		switch name, value, _ := strings.Cut(option, "="); name {
-		case "--repo":
-			p.repoFlag = value
-		case "--home":
-			p.homeFlag = value
-		}
-	}
-	silent := *p.terminal
-	silent.err = discard{}
-	quiet := &program{edges: p.edges, terminal: &silent, repoFlag: p.repoFlag, homeFlag: p.homeFlag}
-	if quiet.homeFlag == "" {
-		quiet.homeFlag = p.getenv("GIT_MODELS_HOME")
-	}
-	site, err := quiet.site(ctx)
-	if err != nil {
-		return nil
-	}
-	rows, err := quiet.list(ctx, site, "", 0)
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, row := range rows {
-		if row.Short != "" && row.State != nil {
-			names = append(names, row.Short)
-		}
-	}
-	return names
-}
-
-type discard struct{}
-
-func (discard) Write(b []byte) (int, error) { return len(b), nil }

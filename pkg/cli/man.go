@@ -12,7 +12,7 @@ import (
 
 // placeMan puts the man page where man finds it, so that `git models --help`
 // works: git answers that by man git-models.
-const placeMan = "mkdir -p ~/.local/share/man/man1 && git models man > ~/.local/share/man/man1/git-models.1"
+const placeMan = "mkdir -p ~/.local/share/man/man1\n\ngit models man > ~/.local/share/man/man1/git-models.1"
 
 func (p *program) manCommand() *urfave.Command {
 	return &urfave.Command{
