@@ -92,7 +92,7 @@ func planWords(ctx context.Context, sight hook.Sight, o hook.Outlook) (*hook.Blo
 	short := func(id gitmodels.CommitID) string { return id.Short(sight.Site.Policy.Abbrev) }
 	b := (&hook.Block{}).Say("plan of %s on %s", short(o.New), gitmodels.Printable(o.Ref.Short(), 100))
 	if o.Base != "" {
-		against := "the last run of it"
+		against := "the last run on this ref"
 		if o.Receipt == nil {
 			against = "the tip before (no runner says what ran)"
 		}
@@ -172,10 +172,16 @@ func verdict(ctx context.Context, sight hook.Sight, b *hook.Block, o hook.Outloo
 	return nil
 }
 
+// quoted is argv as a shell takes it. Beyond the first word an equals sign means
+// nothing to a shell.
 func quoted(argv []string) []string {
 	words := make([]string, len(argv))
 	for i, w := range argv {
-		words[i] = gate.Quote(w)
+		if plain := strings.ReplaceAll(w, "=", ""); i > 0 && plain != "" && gate.Quote(plain) == plain {
+			words[i] = w
+		} else {
+			words[i] = gate.Quote(w)
+		}
 	}
 	return words
 }
