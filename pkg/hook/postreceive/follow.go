@@ -54,7 +54,12 @@ func (h *handOff) follow() {
 		}
 		return h.standing(row)
 	}}
-	err := f.run(context.Background(), func(ctx context.Context, emit func([]byte) error) error { return h.logs(ctx, id, emit) })
+	err := f.run(context.Background(), func(ctx context.Context, emit func([]byte) error) error {
+		if err := h.logs(ctx, id, emit); err != nil {
+			return err
+		}
+		return h.outcome(ctx, id)
+	})
 	if errors.Is(err, errGone) {
 		return
 	}
@@ -117,6 +122,22 @@ func (h *handOff) logs(ctx context.Context, id gitmodels.CommitID, emit func([]b
 			return emit(r.Text)
 		})
 		if !wire.IsNoRunner(err) || !h.started || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(confirmPace):
+		}
+	}
+}
+
+// outcome waits for the end of a run whose log is complete: its results are
+// still being collected. A run that waits for its place again has another log.
+func (h *handOff) outcome(ctx context.Context, id gitmodels.CommitID) error {
+	for {
+		row, err := h.ask(wire.Show, id, acting)
+		if err != nil || row.State == nil || row.State.Terminal() || *row.State == gitmodels.Queued {
 			return err
 		}
 		select {
