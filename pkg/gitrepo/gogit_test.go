@@ -26,7 +26,7 @@ func TestIsAncestorAgreesWithGoGit(t *testing.T) {
 			dir := t.TempDir()
 			gitIn(t, dir, "init", "-q", "--bare")
 			storage := filesystem.NewStorage(osfs.New(dir), cache.NewObjectLRUDefault())
-			tree := store(t, storage, &gogit.Tree{})
+			tree := put(t, storage, &gogit.Tree{})
 			var commits []plumbing.Hash
 			for i := range 40 {
 				c := &gogit.Commit{TreeHash: tree, Message: fmt.Sprint("commit ", i),
@@ -35,7 +35,7 @@ func TestIsAncestorAgreesWithGoGit(t *testing.T) {
 				for range min(i, random.IntN(3)) {
 					c.ParentHashes = append(c.ParentHashes, commits[random.IntN(i)])
 				}
-				commits = append(commits, store(t, storage, c))
+				commits = append(commits, put(t, storage, c))
 			}
 			r, err := Open(dir)
 			if err != nil {
@@ -67,8 +67,8 @@ func TestIsAncestorAgreesWithGoGit(t *testing.T) {
 	}
 }
 
-// store writes an object as a loose one.
-func store(t *testing.T, s *filesystem.Storage, o gogit.Object) plumbing.Hash {
+// put writes an object as a loose one.
+func put(t *testing.T, s *filesystem.Storage, o gogit.Object) plumbing.Hash {
 	t.Helper()
 	encoded := s.NewEncodedObject()
 	if err := o.Encode(encoded); err != nil {

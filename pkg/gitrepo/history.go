@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -143,10 +146,14 @@ func unreadable(stderr string) bool {
 }
 
 // IsAncestor reports whether ancestor is descendant or reachable from it. Only
-// git's clean "no" is a no; whatever else goes wrong is an error.
+// git's clean "no" is a no; whatever else goes wrong is an error. Where a walk of
+// a few steps answers, no child runs.
 func (r *Repo) IsAncestor(ctx context.Context, ancestor, descendant gitmodels.CommitID) (bool, error) {
 	if err := r.checkIDs(ancestor, descendant); err != nil {
 		return false, err
+	}
+	if yes, err := r.isAncestor(ancestor, descendant); err == nil && ctx.Err() == nil {
+		return yes, nil
 	}
 	res, err := run(ctx, r.call("merge-base", "--is-ancestor", string(ancestor), string(descendant)))
 	switch {
@@ -187,12 +194,17 @@ func (r *Repo) Count(ctx context.Context, exclude, include gitmodels.CommitID) (
 	if err := r.checkID(include); err != nil {
 		return 0, err
 	}
+	var hidden []gitmodels.CommitID
 	args := []string{"rev-list", "--count", string(include)}
 	if !exclude.IsZero() {
 		if err := r.checkID(exclude); err != nil {
 			return 0, err
 		}
+		hidden = append(hidden, exclude)
 		args = append(args, "^"+string(exclude))
+	}
+	if n, err := r.count(include, hidden, math.MaxInt); err == nil && ctx.Err() == nil {
+		return n, nil
 	}
 	out, err := r.ask(ctx, append(args, "--")...)
 	if err != nil {
@@ -207,6 +219,12 @@ func (r *Repo) Count(ctx context.Context, exclude, include gitmodels.CommitID) (
 func (r *Repo) CountNew(ctx context.Context, ref gitmodels.RefName, id gitmodels.CommitID, most int) (int, error) {
 	if err := r.checkID(id); err != nil {
 		return 0, err
+	}
+	if branches, err := r.refsUnder([]string{"refs/heads/"}); err == nil {
+		delete(branches, string(ref))
+		if n, err := r.count(id, slices.Collect(maps.Values(branches)), most); err == nil && ctx.Err() == nil {
+			return n, nil
+		}
 	}
 	args := []string{"rev-list", "--count", "--max-count=" + strconv.Itoa(most), string(id), "--not"}
 	if name, ok := strings.CutPrefix(string(ref), "refs/heads/"); ok {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,11 +59,39 @@ func (r *Repo) refContent(content string) (gitmodels.CommitID, error) {
 	return id, nil
 }
 
-// branches are the refs below the folder prefix, such as refs/heads/, by name.
-func (r *Repo) refsBelow(prefix string) (map[string]gitmodels.CommitID, error) {
-	if !r.ownRefs() {
+// refsUnder are the refs that the prefixes mean, as Repo.Refs has it, if none of
+// them is symbolic.
+func (r *Repo) refsUnder(prefixes []string) (map[string]gitmodels.CommitID, error) {
+	if !r.ownRefs() || len(prefixes) == 0 {
 		return nil, errUnusual
 	}
+	all := map[string]gitmodels.CommitID{}
+	for _, prefix := range prefixes {
+		name, folder := strings.CutSuffix(prefix, "/")
+		if checkRef(gitmodels.RefName(name)) != nil || name == "HEAD" {
+			return nil, errUnusual
+		}
+		if !folder {
+			id, err := r.refID(gitmodels.RefName(name))
+			if err != nil {
+				return nil, err
+			}
+			if id != "" {
+				all[name] = id
+				continue // nothing can lie below a ref
+			}
+		}
+		refs, err := r.refsBelow(name + "/")
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all, refs)
+	}
+	return all, nil
+}
+
+// refsBelow are the refs below the folder prefix, which ends with a slash.
+func (r *Repo) refsBelow(prefix string) (map[string]gitmodels.CommitID, error) {
 	loose := map[string]gitmodels.CommitID{}
 	seen := 0
 	if err := r.looseBelow(prefix, loose, &seen); err != nil {
@@ -79,9 +108,7 @@ func (r *Repo) refsBelow(prefix string) (map[string]gitmodels.CommitID, error) {
 	if len(refs) > maxLoose {
 		return nil, errUnusual
 	}
-	for name, id := range loose {
-		refs[name] = id
-	}
+	maps.Copy(refs, loose)
 	return refs, err
 }
 

@@ -42,7 +42,7 @@ func (r *Repo) Tip(ctx context.Context, ref gitmodels.RefName) (gitmodels.Commit
 	if err := checkRef(ref); err != nil {
 		return "", err
 	}
-	if id, err := r.refID(ref); err == nil {
+	if id, err := r.refID(ref); err == nil && ctx.Err() == nil {
 		return id, nil
 	}
 	refs, err := r.Refs(ctx, string(ref))
@@ -62,6 +62,9 @@ func (r *Repo) Tip(ctx context.Context, ref gitmodels.RefName) (gitmodels.Commit
 func (r *Repo) RefsContaining(ctx context.Context, id gitmodels.CommitID, prefixes ...string) ([]gitmodels.RefName, error) {
 	if err := r.checkID(id); err != nil {
 		return nil, err
+	}
+	if names, err := r.containing(id, prefixes); err == nil && ctx.Err() == nil {
+		return names, nil
 	}
 	out, err := r.forEachRef(ctx, prefixes, "--format=%(refname)", "--contains="+string(id))
 	if err != nil {
