@@ -138,10 +138,13 @@ func (r *round) each(ctx context.Context, until time.Time, tip *record) ([]*reco
 	var commits []gitmodels.CommitID
 	err = r.bounded(ctx, until, func(ctx context.Context, s Session) error {
 		var there []gitmodels.CommitID
-		for _, id := range known {
+		for _, id := range append(known, tip.Old) { // known is the tip itself when it is imported again
+			if id.IsZero() || id == tip.New {
+				continue
+			}
 			if kind, err := s.ObjectType(ctx, id); err != nil {
 				return err
-			} else if kind == "commit" && id != tip.New {
+			} else if kind == "commit" {
 				there = append(there, id)
 			}
 		}
