@@ -29,7 +29,7 @@
 // A runner that serves until it is idle returns when the spool is empty, no run
 // is live and the outbox is empty. What cannot go on by waiting does not hold
 // it: a run that waits for a gap of the server (no engine is configured), an
-// outcome that failed to be published or notified several times, a spool file of a repository
-// that cannot be opened. It says what it leaves behind in its log; the next
-// runner takes it up.
+// outcome that failed to be published or notified several times, a spool file of
+// a repository that cannot be opened. It says what it leaves behind in its log;
+// the next runner takes it up.
 package runner
