@@ -310,7 +310,7 @@ func TestCompletion(t *testing.T) {
 			every += c.Name + " "
 		}
 	}
-	every = strings.TrimSpace(every)
+	every += "help"
 	tests := map[string]string{
 		"":                     every,
 		"l":                    "ls log logs lint",
