@@ -120,9 +120,12 @@ var ownRefs = []string{
 	"refs/notes/models*/**",
 	"refs/models",
 	"refs/models/**",
-	"refs/tags/trained/**",
-	"refs/tags/failed/**",
-	"refs/tags/cancelled/**",
+	// The tags' own names too: git stores refs as paths, so a tag called trained
+	// would be in the way of every trained/…. A branch called best may be
+	// somebody's: it is left to be theirs.
+	"refs/tags/trained", "refs/tags/trained/**",
+	"refs/tags/failed", "refs/tags/failed/**",
+	"refs/tags/cancelled", "refs/tags/cancelled/**",
 	"refs/heads/best/**",
 }
 
