@@ -19,52 +19,72 @@ func (j *judge) notForward(ctx context.Context, u gitmodels.Update) error {
 		j.refuse(u, Refusal{Why: fmt.Sprintf("%s is not a descendant of %s", j.short(u.New), j.short(u.Old))})
 		return nil
 	}
-	back, err := j.IsAncestor(ctx, u.New, u.Old)
+	rel, err := j.Relate(ctx, u.Old, u.New)
 	if err != nil {
 		return err
 	}
-	if back {
-		return j.rewind(ctx, u)
+	switch rel.Kind {
+	case gitmodels.Rewind:
+		j.rewind(u, rel)
+		return nil
+	case gitmodels.Far:
+		j.far(u)
+		return nil
 	}
-	base, related, err := j.MergeBase(ctx, u.Old, u.New)
-	if err != nil {
-		return err
-	}
-	replaced, err := j.rewritten(ctx, base, u)
+	replaced, err := j.rewritten(ctx, rel.Base, u)
 	if err != nil {
 		return err
 	}
 	switch {
 	case replaced > 0:
 		return j.amended(ctx, u, replaced)
-	case !related:
+	case rel.Kind == gitmodels.Unrelated:
 		j.unrelated(u)
-		return nil
+	default:
+		j.diverged(u, rel)
 	}
-	return j.diverged(ctx, base, u)
+	return nil
 }
 
 // rewind refuses an older commit of the same line and offers its files on top.
-func (j *judge) rewind(ctx context.Context, u gitmodels.Update) error {
-	newer, err := j.Count(ctx, u.New, u.Old)
-	if err != nil {
-		return err
-	}
+func (j *judge) rewind(u gitmodels.Update, rel gitmodels.Relation) {
 	r := Refusal{
 		Why: fmt.Sprintf("%s already holds %s and %s; it is never rewound",
-			name(u.Ref), j.short(u.New), plural(newer, "newer commit")),
+			name(u.Ref), j.short(u.New), related(rel.Lacks, "newer commit")),
 	}
 	if isPlain(u.Ref) {
-		fetch, tip := tracking(u.Ref)
-		command := fmt.Sprintf(`%s && git push origin "$(git commit-tree -p %s -m 'Restore %s' '%s^{tree}')":%s`,
-			fetch, tip, j.short(u.New), hintID(u.New), Quote(string(u.Ref)))
+		command := j.restore(u)
 		if b, ok := branch(u.Ref); ok {
 			command += " && git pull --ff-only origin " + Quote(b)
 		}
 		r.Hints = []Hint{{For: "to run the same files again, on top:", Command: command}}
 	}
 	j.refuse(u, r)
-	return nil
+}
+
+// far refuses a commit that leaves the line so far back that finding out whether
+// it is on it would keep the pusher waiting. What helps is the same either way.
+func (j *judge) far(u gitmodels.Update) {
+	r := Refusal{
+		Why:  fmt.Sprintf("%s is not a descendant of %s", j.short(u.New), j.short(u.Old)),
+		More: []string{name(u.Ref) + " has thousands of commits that yours lacks"},
+	}
+	if isPlain(u.Ref) {
+		fetch, tip := tracking(u.Ref)
+		r.Hints = []Hint{
+			{For: "to run these files, on top of it:", Command: j.restore(u)},
+			{For: "or, to take that work in:", Command: fetch + " && git merge " + tip},
+		}
+	}
+	j.refuse(u, r)
+}
+
+// restore is the command that pushes the files of a pushed commit as a new one on
+// top of the ref.
+func (j *judge) restore(u gitmodels.Update) string {
+	fetch, tip := tracking(u.Ref)
+	return fmt.Sprintf(`%s && git push origin "$(git commit-tree -p %s -m 'Restore %s' '%s^{tree}')":%s`,
+		fetch, tip, j.short(u.New), hintID(u.New), Quote(string(u.Ref)))
 }
 
 // amended refuses rewritten commits and offers their files as a commit on top.
@@ -116,18 +136,10 @@ func (j *judge) unrelated(u gitmodels.Update) {
 // diverged refuses a line that lacks commits of the ref: work to take in, or
 // another line on purpose. Which it is only the pusher knows, so both ways are
 // shown, the likelier first.
-func (j *judge) diverged(ctx context.Context, base gitmodels.CommitID, u gitmodels.Update) error {
-	lacks, err := j.Count(ctx, u.New, u.Old)
-	if err != nil {
-		return err
-	}
-	has, err := j.Count(ctx, u.Old, u.New)
-	if err != nil {
-		return err
-	}
+func (j *judge) diverged(u gitmodels.Update, rel gitmodels.Relation) {
 	r := Refusal{
 		Why:  fmt.Sprintf("%s is not a descendant of %s", j.short(u.New), j.short(u.Old)),
-		More: []string{fmt.Sprintf("%s has %s that yours lacks", name(u.Ref), plural(lacks, "commit"))},
+		More: []string{fmt.Sprintf("%s has %s that yours lacks", name(u.Ref), related(rel.Lacks, "commit"))},
 	}
 	if isPlain(u.Ref) {
 		fetch, tip := tracking(u.Ref)
@@ -135,15 +147,22 @@ func (j *judge) diverged(ctx context.Context, base gitmodels.CommitID, u gitmode
 			{For: "to take that work in:", Command: fetch + " && git merge " + tip},
 			{For: "or, for another line on purpose, to keep only your files:", Command: fetch + " && git merge -s ours " + tip},
 		}
-		if lacks > farLine && has > farLine {
-			r.More = append(r.More, fmt.Sprintf("the lines parted at %s, %d commits ago", j.short(base), has))
+		if rel.Lacks > farLine && rel.Has > farLine {
+			r.More = append(r.More, fmt.Sprintf("the lines parted at %s, %s ago", j.short(rel.Base), related(rel.Has, "commit")))
 			r.Hints[0], r.Hints[1] = r.Hints[1], r.Hints[0]
 			r.Hints[0].For = "for another line on purpose, to keep only your files:"
 			r.Hints[1].For = "or, to take that work in:"
 		}
 	}
 	j.refuse(u, r)
-	return nil
+}
+
+// related counts things of a Relation: 3 commits, over 1000 commits.
+func related(n int, thing string) string {
+	if n >= gitmodels.MaxRelated {
+		return fmt.Sprintf("over %d %ss", gitmodels.MaxRelated-1, thing)
+	}
+	return plural(n, thing)
 }
 
 // Bounds of the look at rewritten commits: an amended tip or a rebased handful

@@ -20,8 +20,9 @@ type History interface {
 	Peel(ctx context.Context, rev string) (gitmodels.CommitID, error)
 	IsAncestor(ctx context.Context, ancestor, descendant gitmodels.CommitID) (bool, error)
 	MergeBase(ctx context.Context, a, b gitmodels.CommitID) (base gitmodels.CommitID, ok bool, err error)
-	// Count is the number of commits that include reaches and exclude does not.
-	Count(ctx context.Context, exclude, include gitmodels.CommitID) (int, error)
+	// Relate says how commit, which is no descendant of tip, stands to it. It
+	// answers soon or says that it is far.
+	Relate(ctx context.Context, tip, commit gitmodels.CommitID) (gitmodels.Relation, error)
 	// Commits lists what include reaches and none of exclude does, oldest first; at
 	// most limit, the newest.
 	Commits(ctx context.Context, include gitmodels.CommitID, exclude []gitmodels.CommitID, limit int) ([]gitmodels.CommitID, error)

@@ -258,11 +258,11 @@ func (f *failing) MergeBase(ctx context.Context, a, b gitmodels.CommitID) (gitmo
 	return f.History.MergeBase(ctx, a, b)
 }
 
-func (f *failing) Count(ctx context.Context, a, b gitmodels.CommitID) (int, error) {
+func (f *failing) Relate(ctx context.Context, tip, commit gitmodels.CommitID) (gitmodels.Relation, error) {
 	if err := f.ask(); err != nil {
-		return 0, err
+		return gitmodels.Relation{Kind: gitmodels.Rewind}, err
 	}
-	return f.History.Count(ctx, a, b)
+	return f.History.Relate(ctx, tip, commit)
 }
 
 func (f *failing) Parents(ctx context.Context, id gitmodels.CommitID) ([]gitmodels.CommitID, error) {

@@ -50,3 +50,26 @@ type SpoolEntry struct {
 	Push Push   // zero when Err is set
 	Err  error  // why it cannot be read as a push
 }
+
+// Relation is how a commit stands to the tip of a ref of which it is no
+// descendant.
+type Relation struct {
+	Kind RelationKind
+	Base CommitID // of Diverged: a best common ancestor
+	// Lacks is how many commits the tip has and the commit lacks, Has the reverse;
+	// MaxRelated stands for that or more. Those of Far and Unrelated are 0.
+	Lacks, Has int
+}
+
+// RelationKind is a kind of Relation.
+type RelationKind string
+
+const (
+	Rewind    RelationKind = "rewind"    // the tip descends from the commit
+	Diverged  RelationKind = "diverged"  // both have commits that the other lacks
+	Unrelated RelationKind = "unrelated" // they share no history
+	Far       RelationKind = "far"       // which of the three would take a long walk to find out
+)
+
+// MaxRelated bounds the counts of a Relation: more tells nobody anything.
+const MaxRelated = 1000

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,9 +22,13 @@ const (
 	// maxOutside is how many commits are read one by one, at some 50 µs each: a
 	// child of git costs as much as a hundred.
 	maxOutside = 200
-	// maxInside is how many are read in the graph, at about 1 µs each.
-	maxInside = 20_000
+	// maxInside is how many are read in the graph, at about 1 µs each: beyond
+	// that git, which holds the graph in memory, is quicker.
+	maxInside = 4_000
 )
+
+// errFar is errUnusual for a walk that would go on beyond maxInside.
+var errFar = fmt.Errorf("%w: it is a long way in the graph", errUnusual)
 
 // node is a commit: its position in the graph, or outside of it its id.
 type node struct {
@@ -128,7 +133,7 @@ func (h *history) read(n node) ([]node, error) {
 // it was reached from.
 func (h *history) look(pos, below uint32) (graphNode, error) {
 	if h.steps++; h.steps > maxInside {
-		return graphNode{}, errUnusual
+		return graphNode{}, errFar
 	}
 	n, err := h.graph.node(pos)
 	if err == nil && n.level >= below {

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/git-models/git-models/pkg/gitmodels"
 )
 
 // graph reads a commit-graph, of one file or a chain of them (see
@@ -196,16 +198,32 @@ func (g *graph) find(id string) (pos uint32, ok bool, err error) {
 	return 0, false, nil
 }
 
-// node reads the commit at a position.
-func (g *graph) node(pos uint32) (graphNode, error) {
-	var l *layer
-	for i := len(g.layers) - 1; i >= 0 && l == nil; i-- {
-		if pos >= g.layers[i].first {
-			l = g.layers[i]
+// layer finds the file that holds a position.
+func (g *graph) layer(pos uint32) (*layer, error) {
+	for i := len(g.layers) - 1; i >= 0; i-- {
+		if l := g.layers[i]; pos >= l.first && pos-l.first < l.count {
+			return l, nil
 		}
 	}
-	if l == nil || pos-l.first >= l.count {
-		return graphNode{}, errUnusual
+	return nil, errUnusual
+}
+
+// id is the id of the commit at a position.
+func (g *graph) id(pos uint32) (gitmodels.CommitID, error) {
+	l, err := g.layer(pos)
+	if err != nil {
+		return "", err
+	}
+	raw := make([]byte, g.hash)
+	err = l.read(raw, l.chunk["OIDL"].at+int64(pos-l.first)*int64(g.hash))
+	return gitmodels.CommitID(hex.EncodeToString(raw)), err
+}
+
+// node reads the commit at a position.
+func (g *graph) node(pos uint32) (graphNode, error) {
+	l, err := g.layer(pos)
+	if err != nil {
+		return graphNode{}, err
 	}
 	var buf [48]byte
 	record := buf[:g.hash+16]

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,6 +23,7 @@ type History struct {
 	Refs     map[gitmodels.RefName]gitmodels.CommitID
 	Symbolic map[gitmodels.RefName]gitmodels.RefName
 	Fail     error
+	Far      bool // Relate answers that every commit is far
 }
 
 // Object is a commit, unless Type says otherwise.
@@ -172,11 +174,32 @@ func (h *History) MergeBase(_ context.Context, a, b gitmodels.CommitID) (gitmode
 	return "", false, nil
 }
 
-// Count implements gate.History.
-func (h *History) Count(_ context.Context, exclude, include gitmodels.CommitID) (int, error) {
+// Relate implements gate.History.
+func (h *History) Relate(ctx context.Context, tip, commit gitmodels.CommitID) (gitmodels.Relation, error) {
+	base, related, err := h.MergeBase(ctx, tip, commit)
+	switch {
+	case err != nil || h.Fail != nil:
+		return gitmodels.Relation{}, errors.Join(err, h.Fail)
+	case h.Far:
+		return gitmodels.Relation{Kind: gitmodels.Far}, nil
+	case !related:
+		return gitmodels.Relation{Kind: gitmodels.Unrelated}, nil
+	}
+	rel := gitmodels.Relation{Kind: gitmodels.Diverged, Base: base}
+	if base == commit {
+		rel.Kind = gitmodels.Rewind
+	}
+	if rel.Lacks, err = h.count(commit, tip); err == nil {
+		rel.Has, err = h.count(tip, commit)
+	}
+	return rel, err
+}
+
+// count is the number of commits that include reaches and exclude does not.
+func (h *History) count(exclude, include gitmodels.CommitID) (int, error) {
 	with, err := h.reach(include)
-	if err != nil || exclude.IsZero() {
-		return len(with), err
+	if err != nil {
+		return 0, err
 	}
 	without, err := h.reach(exclude)
 	if err != nil {
@@ -188,7 +211,7 @@ func (h *History) Count(_ context.Context, exclude, include gitmodels.CommitID) 
 			n++
 		}
 	}
-	return n, nil
+	return min(n, gitmodels.MaxRelated), nil
 }
 
 // Commits implements gate.History, in the order of the ids for want of times.

@@ -56,6 +56,9 @@ func TestWords(t *testing.T) {
 		{name: "lacks", history: line(), push: gate.Push{Updates: []gitmodels.Update{up("c", "x", models)}}},
 		{name: "far", history: gatetest.New("a").Line("old", "a", 21).Line("new", "a", 30).Ref(models, "old21"),
 			push: gate.Push{Updates: []gitmodels.Update{up("old21", "new30", models)}}},
+		{name: "very-far", history: farAway(line()), push: gate.Push{Updates: []gitmodels.Update{up("c", "a", models)}}},
+		{name: "rewind-long", history: gatetest.New("a").Line("n", "a", 1200).Ref(models, "n1200"),
+			push: gate.Push{Updates: []gitmodels.Update{up("n1200", "a", models)}}},
 		{name: "unrelated", history: line(), push: gate.Push{Updates: []gitmodels.Update{up("c", "other", models)}}},
 		{name: "quoted", history: line(), config: []gitmodels.ConfigEntry{entry("models.refs", "refs/heads/train/**")},
 			push: gate.Push{Updates: []gitmodels.Update{up("c", "x", "refs/heads/train/it's")}}},
@@ -175,5 +178,11 @@ func sameTree(h *gatetest.History, a, b string) *gatetest.History {
 	o := h.Objects[gatetest.ID(b)]
 	o.Tree = h.Objects[gatetest.ID(a)].Tree
 	h.Objects[gatetest.ID(b)] = o
+	return h
+}
+
+// farAway is a history too long to be walked while the pusher waits.
+func farAway(h *gatetest.History) *gatetest.History {
+	h.Far = true
 	return h
 }
