@@ -61,6 +61,18 @@ PasswordAuthentication no
 	ts.Setenv("SSH", fmt.Sprintf("ssh://%s@127.0.0.1%s", me.Username, ts.MkAbs(args[0])))
 }
 
+// flushing sends what is written at once, as web servers do with a program that
+// speaks bit by bit: so it is also noticed when the client has gone.
+type flushing struct{ http.ResponseWriter }
+
+func (w flushing) Write(b []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(b)
+	if err == nil {
+		err = http.NewResponseController(w.ResponseWriter).Flush()
+	}
+	return n, err
+}
+
 // startHTTP serves git's own http-backend behind a password.
 func startHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
@@ -79,7 +91,7 @@ func startHTTP(ts *testscript.TestScript, neg bool, args []string) {
 		(&cgi.Handler{Path: backend, Env: []string{
 			"GIT_PROJECT_ROOT=" + ts.MkAbs(args[0]), "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=" + name,
 			"HOME=" + ts.Getenv("HOME"), "PATH=" + ts.Getenv("PATH"), "GIT_CONFIG_NOSYSTEM=1",
-		}}).ServeHTTP(w, r)
+		}}).ServeHTTP(flushing{w}, r)
 	}))
 	ts.Defer(server.Close)
 	ts.Setenv("HTTP", strings.Replace(server.URL, "http://", "http://alice:s3cret@", 1))
