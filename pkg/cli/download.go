@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
@@ -134,7 +133,7 @@ func (p *program) relative(file string) string {
 }
 
 // runName is the name of an attempt, as a folder may be called.
-var runName = regexp.MustCompile(`^([0-9a-f]{4,64})(-r[1-9][0-9]{0,8})?$`)
+var runName = pattern(`^([0-9a-f]{4,64})(-r[1-9][0-9]{0,8})?$`)
 
 // resultsOf finds where an attempt's results lie. What it says is a note's at
 // worst, and a note may be anybody's: everything is checked before it is used.
@@ -154,13 +153,13 @@ func (p *program) resultsOf(ctx context.Context, s *site, word string) (results,
 		return results{}, &gitmodels.Error{Kind: gitmodels.NotFound,
 			Message: shown(name) + " is " + string(*row.State) + ": its artifacts are stored when it ends", Hint: "git models show " + quote(row.Short)}
 	}
-	m := runName.FindStringSubmatch(name)
+	m := runName().FindStringSubmatch(name)
 	if m == nil || !strings.HasPrefix(string(row.Commit), m[1]) {
 		return results{}, &gitmodels.Error{Kind: gitmodels.Invalid, Message: shown(name) + " is no name of a run"}
 	}
 	r := results{name: name, commit: row.Commit}
 	asked := name
-	if attemptName.MatchString(word) && strings.HasPrefix(strings.ToLower(word), m[1][:4]) {
+	if attemptName().MatchString(word) && strings.HasPrefix(strings.ToLower(word), m[1][:4]) {
 		_, number, _ := strings.Cut(strings.ToLower(word), "-r")
 		asked = m[1] + "-r" + number
 		if number == "1" {
@@ -300,7 +299,7 @@ func readRun(ctx context.Context, from source, r results) (*gitmodels.Outcome, e
 	return &o, nil
 }
 
-var sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
+var sha256Hex = pattern(`^[0-9a-f]{64}$`)
 
 // artifactsOf takes the artifacts out of run.json, and refuses it as a whole
 // when it names a file that no runner would have stored.
@@ -317,7 +316,7 @@ func artifactsOf(o *gitmodels.Outcome, r results) ([]artifact, error) {
 		case why != "":
 		case seen[name]:
 			why = "it is named twice"
-		case !sha256Hex.MatchString(f.SHA256) || f.Size < 0:
+		case !sha256Hex().MatchString(f.SHA256) || f.Size < 0:
 			why = "its size or checksum makes no sense"
 		case len(files) == store.MaxFiles:
 			why = "there are too many files"

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os/exec"
 	"path"
-	"regexp"
 	"strings"
 	"time"
 
@@ -43,7 +42,7 @@ func (p *program) sshOrigin(ctx context.Context, s *site) (r sshRemote, ok bool,
 }
 
 // scpAddress is the short form, user@host:path: a colon before any slash.
-var scpAddress = regexp.MustCompile(`^(?:([^@/:]+)@)?(\[[0-9a-fA-F:.]+\]|[^:/@\[\]]+):`)
+var scpAddress = pattern(`^(?:([^@/:]+)@)?(\[[0-9a-fA-F:.]+\]|[^:/@\[\]]+):`)
 
 // parseSSH reads the addresses that git reaches by ssh (git-clone(1), GIT URLS).
 func parseSSH(address string) (sshRemote, bool) {
@@ -59,7 +58,7 @@ func parseSSH(address string) (sshRemote, bool) {
 	case isURL:
 		return sshRemote{}, false
 	default:
-		m := scpAddress.FindStringSubmatch(address)
+		m := scpAddress().FindStringSubmatch(address)
 		if m == nil {
 			return sshRemote{}, false
 		}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -371,7 +370,7 @@ func (p *program) onServer(ctx context.Context, s *site, command, word string) e
 }
 
 // scpLike is the short form of an ssh address, host:path.
-var scpLike = regexp.MustCompile(`^([\w.@-]+):([\w./~@+-]+)$`)
+var scpLike = pattern(`^([\w.@-]+):([\w./~@+-]+)$`)
 
 // atServer is command as it would be typed for the repository that the clone s
 // calls origin, as far as that can be told from here.
@@ -386,7 +385,7 @@ func (p *program) atServer(s *site, command string) string {
 	if filepath.IsAbs(url) {
 		return at(url)
 	}
-	if m := scpLike.FindStringSubmatch(url); m != nil {
+	if m := scpLike().FindStringSubmatch(url); m != nil {
 		return "ssh " + m[1] + " " + at(m[2])
 	}
 	return "ssh SERVER " + at("/path/to/repository.git")

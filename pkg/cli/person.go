@@ -158,7 +158,7 @@ func (w *answerWriter) release() {
 // commitInClone is the commit that word stands for in a clone, which has it: a
 // revision, the name of an attempt, or a branch of the server.
 func (p *program) commitInClone(ctx context.Context, s *site, word string) (gitmodels.CommitID, error) {
-	if m := attemptName.FindStringSubmatch(word); m != nil {
+	if m := attemptName().FindStringSubmatch(word); m != nil {
 		word = m[1]
 	}
 	id, err := s.repo.Peel(ctx, word)

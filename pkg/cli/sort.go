@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -132,7 +131,7 @@ func sortable(rows []gitmodels.Listing, key string) error {
 }
 
 // agoWords is a length of time as people write it: 2h, 3 days, 1 week ago.
-var agoWords = regexp.MustCompile(`^(\d{1,6}) ?(s|sec|second|m|min|minute|h|hour|d|day|w|week|month|y|year)s?( ago)?$`)
+var agoWords = pattern(`^(\d{1,6}) ?(s|sec|second|m|min|minute|h|hour|d|day|w|week|month|y|year)s?( ago)?$`)
 
 // since reads WHEN: a length of time before now, a word for a day, or a date.
 // What it cannot read is an error: git would take it for now and list nothing.
@@ -145,7 +144,7 @@ func since(text string, now time.Time) (time.Time, error) {
 	case "yesterday":
 		return midnight.AddDate(0, 0, -1), nil
 	}
-	if m := agoWords.FindStringSubmatch(word); m != nil {
+	if m := agoWords().FindStringSubmatch(word); m != nil {
 		n, err := strconv.Atoi(m[1])
 		if err != nil {
 			return time.Time{}, err

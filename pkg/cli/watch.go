@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -93,11 +92,11 @@ type endReader struct {
 	state  gitmodels.State // the last one that was told
 }
 
-var standing = regexp.MustCompile(`^git-models: ([0-9a-f]{4,64}) ([a-z]+)`)
+var standing = pattern(`^git-models: ([0-9a-f]{4,64}) ([a-z]+)`)
 
 // Write takes whole lines.
 func (r *endReader) Write(b []byte) (int, error) {
-	if m := standing.FindSubmatch(b); m != nil && strings.HasPrefix(string(r.commit), string(m[1])) {
+	if m := standing().FindSubmatch(b); m != nil && strings.HasPrefix(string(r.commit), string(m[1])) {
 		r.state = gitmodels.State(m[2])
 	}
 	return r.out.Write(b)

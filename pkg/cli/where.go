@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -168,20 +167,20 @@ func caller() string {
 }
 
 // attemptName is how the attempts of a run are called; see gitmodels.AttemptName.
-var attemptName = regexp.MustCompile(`^([0-9a-fA-F]{4,64})-r[1-9][0-9]*$`)
+var attemptName = pattern(`^([0-9a-fA-F]{4,64})-r[1-9][0-9]*$`)
 
 // prefix is the beginning of a commit id.
-var prefix = regexp.MustCompile(`^[0-9a-fA-F]{4,64}$`)
+var prefix = pattern(`^[0-9a-fA-F]{4,64}$`)
 
 // named gives use what word stands for: the beginning of a commit id as it is,
 // the name of an attempt without its number, and any other revision as the full
 // id that it has in this repository. What could be either is tried in this
 // order.
 func (s *site) named(ctx context.Context, word string, use func(commit string) error) error {
-	if m := attemptName.FindStringSubmatch(word); m != nil {
+	if m := attemptName().FindStringSubmatch(word); m != nil {
 		word = m[1]
 	}
-	if prefix.MatchString(word) {
+	if prefix().MatchString(word) {
 		err := use(strings.ToLower(word))
 		if s.repo == nil || !isKind(err, gitmodels.NotFound) {
 			return err
