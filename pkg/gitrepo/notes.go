@@ -97,34 +97,7 @@ func (r *Repo) Notes(ctx context.Context, notesRef gitmodels.RefName) ([]Note, e
 	}
 	objs := r.objects(ctx)
 	defer objs.close()
-	return objs.notes(nil, string(tip)+"^{tree}", "", r.idLength)
-}
-
-func (o *objects) notes(notes []Note, tree, prefix string, idLength int) ([]Note, error) {
-	t, err := o.tree(tree)
-	if err != nil {
-		return nil, err
-	}
-	entries, err := t.entries()
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		name := prefix + e.name
-		switch {
-		case e.is(modeTree) && len(e.name) == 2 && isHex(e.name) && len(name) < idLength:
-			if notes, err = o.notes(notes, e.id, name, idLength); err != nil {
-				return nil, err
-			}
-		case e.is(modeFile) && len(name) == idLength && isHex(name):
-			text, err := o.text(e.id)
-			if err != nil {
-				return nil, err
-			}
-			notes = append(notes, Note{Commit: gitmodels.CommitID(name), Text: text})
-		}
-	}
-	return notes, nil
+	return objs.notes(string(tip)+"^{tree}", r.idLength)
 }
 
 func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }

@@ -259,6 +259,11 @@ func (o *objects) announce(name string) (object, error) {
 	if _, err := io.WriteString(o.in, name+"\n"); err != nil {
 		return object{}, o.fail(err)
 	}
+	return o.reply(name)
+}
+
+// reply reads what comes before the content of an object that was asked for.
+func (o *objects) reply(name string) (object, error) {
 	line, err := o.out.ReadString('\n')
 	if err != nil {
 		return object{}, o.fail(fmt.Errorf("read %s: %w", gitmodels.Printable(name, 100), err))
