@@ -25,7 +25,12 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := closeBig(); err != nil {
+		fmt.Fprintln(os.Stderr, "removing the large ledger:", err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 const models = gitmodels.RefName("refs/heads/models")

@@ -18,6 +18,9 @@ type record struct {
 const recordColumns = `seq, id, repository_id, ref, old_id, new_id, pusher_name, pusher_via, options, protocol,
 	source, decision, reason, run_id, at`
 
+// noOptions is how the options of a push that has none are kept.
+const noOptions = "null"
+
 func scanRecord(s scanner) (r record, err error) {
 	var options string
 	var runID sql.NullString
@@ -28,7 +31,9 @@ func scanRecord(s scanner) (r record, err error) {
 		return record{}, err
 	}
 	r.RunID, r.At = runID.String, fromMillis(at)
-	err = decode("push options", options, &r.Options)
+	if options != noOptions {
+		err = decode("push options", options, &r.Options)
+	}
 	return r, err
 }
 
@@ -52,12 +57,15 @@ func (l *Ledger) RecordPush(ctx context.Context, p gitmodels.NewPush) (gitmodels
 // and everything is taken back whatever fn says.
 func (l *Ledger) Batch(ctx context.Context, fn func(gitmodels.PushRecorder) error) error {
 	return l.write(ctx, "recording pushes", func(tx *txn) error {
-		tx.prepared = make(map[string]*sql.Stmt)
+		tx.memo = newMemo()
 		b := &batch{l: l, tx: tx}
 		if err := fn(b); err != nil {
 			return err
 		}
-		return b.failed
+		if b.failed != nil {
+			return b.failed
+		}
+		return tx.storeCounters(ctx)
 	})
 }
 
@@ -92,25 +100,31 @@ func (l *Ledger) recordPush(ctx context.Context, tx *txn, p gitmodels.NewPush) (
 	if err := mustServe(ctx, tx, p.RepositoryID); err != nil {
 		return record{}, err
 	}
-	again, ok, err := scanMaybe(tx.QueryRowContext(ctx, entryQuery, p.RepositoryID, p.ID, p.Ref), scanRecord)
+	rows, err := tx.QueryContext(ctx, priorQuery, p.RepositoryID, p.ID, p.Ref, p.New,
+		bit(p.Source == gitmodels.SourceHook), gitmodels.SourceReconcile, gitmodels.SourceSeen)
 	if err != nil {
 		return record{}, err
 	}
-	if ok && again.New != p.New {
-		return record{}, invalid("push %s of %s is recorded with commit %s, not %s",
-			gitmodels.Printable(p.ID, 80), gitmodels.Printable(string(p.Ref), 80), again.New, p.New)
-	}
-	if ok {
-		return again, nil
+	found, err := scanAll(rows, scanRecord)
+	if err != nil {
+		return record{}, err
 	}
 	var prior record
-	if p.Source == gitmodels.SourceHook {
-		prior, _, err = openRecord(ctx, tx, p)
-	} else if p.Source != gitmodels.SourceManual {
-		again, ok, err = recordOf(ctx, tx, p.RepositoryID, gitmodels.Tip{Ref: p.Ref, Commit: p.New})
+	for _, r := range found {
+		switch {
+		case r.ID == p.ID && r.New != p.New:
+			return record{}, invalid("push %s of %s is recorded with commit %s, not %s",
+				gitmodels.Printable(p.ID, 80), gitmodels.Printable(string(p.Ref), 80), r.New, p.New)
+		case r.ID == p.ID:
+			return r, nil
+		}
+		prior = r
 	}
-	if ok || err != nil {
-		return again, err
+	switch {
+	case p.Source == gitmodels.SourceManual:
+		prior = record{}
+	case p.Source != gitmodels.SourceHook && prior.seq != 0:
+		return prior, nil
 	}
 	return l.decide(ctx, tx, p, prior)
 }
@@ -142,30 +156,30 @@ func validPush(p gitmodels.NewPush) error {
 	return invalid("push %s has the source %s: want hook, reconcile, seen or manual", gitmodels.Printable(p.ID, 80), gitmodels.Printable(string(p.Source), 40))
 }
 
-// The records that an update may have already, by its push and by what it did.
+// The records that an update may have already: of its push, and of what it did.
+// The hook's entry completes a record of the reconciler or the registration.
 const (
-	entryQuery  = "SELECT " + recordColumns + " FROM pushes WHERE repository_id = $1 AND id = $2 AND ref = $3"
+	priorQuery = "SELECT " + recordColumns + ` FROM pushes WHERE repository_id = $1 AND id = $2 AND ref = $3
+		UNION ALL SELECT * FROM (SELECT ` + recordColumns + ` FROM pushes
+		WHERE repository_id = $1 AND new_id = $4 AND ref = $3 AND ($5 = 0 OR source IN ($6, $7)) ORDER BY seq LIMIT 1)`
 	updateQuery = "SELECT " + recordColumns + ` FROM pushes
 		WHERE repository_id = $1 AND new_id = $2 AND ref = $3 ORDER BY seq LIMIT 1`
-	openQuery = "SELECT " + recordColumns + ` FROM pushes
-		WHERE repository_id = $1 AND new_id = $2 AND ref = $3 AND source IN ($4, $5) ORDER BY seq LIMIT 1`
 )
 
 // mustServe fails unless the repository is registered.
 func mustServe(ctx context.Context, tx *txn, id string) error {
+	if tx.memo != nil && tx.served[id] {
+		return nil
+	}
 	var n int
 	err := tx.QueryRowContext(ctx, "SELECT count(*) FROM repositories WHERE id = $1 AND removed_at = 0", id).Scan(&n)
 	if err == nil && n == 0 {
 		err = notFound("repository %s is not registered", gitmodels.Printable(id, 80))
 	}
+	if err == nil && tx.memo != nil {
+		tx.served[id] = true
+	}
 	return err
-}
-
-// openRecord finds the record that the hook's entry p completes: the update as
-// the reconciler or the registration found it, without a pusher.
-func openRecord(ctx context.Context, tx *txn, p gitmodels.NewPush) (record, bool, error) {
-	return scanMaybe(tx.QueryRowContext(ctx, openQuery,
-		p.RepositoryID, p.New, p.Ref, gitmodels.SourceReconcile, gitmodels.SourceSeen), scanRecord)
 }
 
 // recordOf finds the oldest record of a ref at a commit.
@@ -244,9 +258,11 @@ func attachedReason(run gitmodels.Run) string {
 // putRecord inserts r as the newest record, or writes it over the one in its
 // place, and returns its place.
 func (l *Ledger) putRecord(ctx context.Context, tx *txn, r record, abbrev int) (seq int64, err error) {
-	options, err := encode("push options", r.Options)
-	if err != nil {
-		return 0, err
+	options := noOptions
+	if r.Options != nil {
+		if options, err = encode("push options", r.Options); err != nil {
+			return 0, err
+		}
 	}
 	if r.seq != 0 {
 		_, err = tx.ExecContext(ctx, `
@@ -323,20 +339,36 @@ func (l *Ledger) addAttempt(ctx context.Context, tx *txn, a gitmodels.Attempt) e
 	return err
 }
 
-// Known implements gitmodels.Ledger.
+// knownQuery lists a tip once for every record of it, oldest first.
+const knownQuery = "SELECT ref, new_id FROM pushes WHERE repository_id = $1 ORDER BY seq"
+
+// Known implements gitmodels.Ledger. The tips are in the order in which they got
+// their first record.
 func (l *Ledger) Known(ctx context.Context, repositoryID string) (tips []gitmodels.Tip, err error) {
 	err = l.read(ctx, "listing the known tips", func(tx *txn) error {
-		rows, err := tx.QueryContext(ctx, `
-			SELECT ref, new_id FROM pushes WHERE repository_id = $1
-			GROUP BY ref, new_id ORDER BY MIN(seq)`, repositoryID)
+		rows, err := tx.QueryContext(ctx, knownQuery, repositoryID)
 		if err != nil {
 			return err
 		}
-		tips, err = scanAll(rows, func(s scanner) (t gitmodels.Tip, err error) {
-			err = s.Scan(&t.Ref, &t.Commit)
-			return t, err
-		})
-		return err
+		defer rows.Close()
+		seen := make(map[gitmodels.Tip]bool)
+		refs := make(map[string]gitmodels.RefName)
+		for rows.Next() {
+			var ref, commit sql.RawBytes
+			if err := rows.Scan(&ref, &commit); err != nil {
+				return err
+			}
+			name, ok := refs[string(ref)]
+			if !ok {
+				name = gitmodels.RefName(ref)
+				refs[string(name)] = name
+			}
+			if tip := (gitmodels.Tip{Ref: name, Commit: gitmodels.CommitID(commit)}); !seen[tip] {
+				seen[tip] = true
+				tips = append(tips, tip)
+			}
+		}
+		return rows.Err()
 	})
 	return tips, err
 }

@@ -79,8 +79,20 @@ func changed(res sql.Result, err error) (bool, error) {
 }
 
 // next counts the named counter up. Doing so first also takes the lock of what
-// it counts, on a database that locks rows.
+// it counts, on a database that locks rows. With a memo the transaction counts by
+// itself from then on.
 func next(ctx context.Context, tx *txn, counter string) (n int64, err error) {
+	if tx.memo != nil {
+		if n, ok := tx.counters[counter]; ok {
+			tx.counters[counter] = n + 1
+			return n + 1, nil
+		}
+		defer func() {
+			if err == nil {
+				tx.counters[counter] = n
+			}
+		}()
+	}
 	err = tx.QueryRowContext(ctx, "UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value", counter).Scan(&n)
 	return n, err
 }

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -54,6 +55,7 @@ func (b *bench) fill(n, live int) {
 // big is a ledger of 100,000 runs that the benchmarks of this process share.
 var big struct {
 	once sync.Once
+	home string // its folder, also of one that was not completed
 	*bench
 }
 
@@ -68,6 +70,7 @@ func bigLedger(t testing.TB) *bench {
 		if err != nil {
 			t.Fatal(err)
 		}
+		big.home = home
 		b := &bench{t: t, home: home, now: time.UnixMilli(1_800_000_000_000)}
 		if b.Ledger, err = Open(t.Context(), home, WithClock(b.clock), WithIDs(b.nextID)); err != nil {
 			t.Fatal(err)
@@ -87,6 +90,19 @@ func bigLedger(t testing.TB) *bench {
 	}
 	big.t = t
 	return big.bench
+}
+
+// closeBig closes and removes the large ledger, if it was made, at the end of the
+// process.
+func closeBig() error {
+	if big.home == "" {
+		return nil
+	}
+	var err error
+	if big.bench != nil {
+		err = big.Close()
+	}
+	return errors.Join(err, os.RemoveAll(big.home))
 }
 
 // commitOf is the commit of fill's i-th run.
