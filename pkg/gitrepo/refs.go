@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -17,8 +19,16 @@ import (
 // Refs lists the refs, sorted by name. A prefix is a whole name or the folders
 // in front of one, such as refs/heads/models for that branch and all below
 // refs/heads/models/; without any prefix all are listed. Refs of any name are
-// found, hidden ones too.
+// found, hidden ones too. A few refs in files as git writes them are read without
+// a child.
 func (r *Repo) Refs(ctx context.Context, prefixes ...string) ([]gitmodels.Ref, error) {
+	if found, err := r.refsUnder(prefixes); err == nil && ctx.Err() == nil {
+		refs := make([]gitmodels.Ref, 0, len(found))
+		for _, name := range slices.Sorted(maps.Keys(found)) {
+			refs = append(refs, gitmodels.Ref{Name: gitmodels.RefName(name), ID: found[name]})
+		}
+		return refs, nil
+	}
 	out, err := r.forEachRef(ctx, prefixes, "--format=%(refname)%00%(objectname)%00%(symref)")
 	if err != nil {
 		return nil, err

@@ -122,6 +122,15 @@ func (s *Session) ChangedPaths(ctx context.Context, from, to gitmodels.CommitID)
 	return paths, err
 }
 
+// ReadNote is Repo.ReadNote.
+func (s *Session) ReadNote(ctx context.Context, notesRef gitmodels.RefName, commit gitmodels.CommitID) (string, bool, error) {
+	tip, err := s.Tip(ctx, notesRef)
+	if err != nil || tip == "" {
+		return "", false, err
+	}
+	return s.Note(ctx, tip, commit)
+}
+
 // Note is the note of commit in the notes tree of the commit tip, see
 // Repo.ReadNote; false when there is none.
 func (s *Session) Note(ctx context.Context, tip, commit gitmodels.CommitID) (text string, ok bool, err error) {

@@ -196,7 +196,7 @@ func (h *handOff) status(b *hook.Block, r *request) {
 	if wire.IsNoRunner(r.err) {
 		ctx, cancel := context.WithTimeout(context.Background(), looking)
 		defer cancel()
-		note, ok, err := h.site.Repo.ReadNote(ctx, h.site.Policy.NotesRef, r.New)
+		note, ok, err := h.session.ReadNote(ctx, h.site.Policy.NotesRef, r.New)
 		if ok && err == nil {
 			r.row, ok = hook.NoteRow(note, r.New)
 		}

@@ -89,7 +89,7 @@ func (h *handOff) words(ctx context.Context, t *told, o hook.Outlook) *hook.Bloc
 		b.Whole("rerun  " + gitmodels.ControlRerun.PushCommand(short))
 		return b
 	}
-	if o.Receipt != nil {
+	if o.Receipt != nil || h.started {
 		b.Whole("watch  git models watch " + short)
 	}
 	b.Whole("stop   " + gitmodels.ControlCancel.PushCommand(short))
@@ -160,7 +160,7 @@ func (h *handOff) last(ctx context.Context, b *hook.Block, o hook.Outlook) {
 	case o.Receipt != nil && o.Receipt.Last != nil:
 		row = *o.Receipt.Last
 	case o.Receipt == nil && !o.Creates() && o.Old != o.New:
-		note, ok, err := h.site.Repo.ReadNote(ctx, h.site.Policy.NotesRef, o.Old)
+		note, ok, err := h.session.ReadNote(ctx, h.site.Policy.NotesRef, o.Old)
 		if err != nil || !ok {
 			return
 		}
