@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -65,7 +66,7 @@ func (p *program) watchClone(ctx context.Context, s *site, word string) error {
 	if err := needOrigin(s); err != nil {
 		return err
 	}
-	end := &endReader{out: p.out, commit: commit}
+	end := &endReader{out: p.out, refused: p.err, commit: commit}
 	answer := &answerWriter{out: end}
 	cmd := p.person(ctx, "-c", "color.remote=never", "push", "--no-verify", "--push-option="+gitmodels.WordFollow,
 		remoteName, string(commit)+":"+string(gitmodels.ControlStatus.Ref()))
@@ -87,9 +88,9 @@ func (p *program) watchClone(ctx context.Context, s *site, word string) error {
 // cannot say it: the server puts a space before a line of the log that looks like
 // its own.
 type endReader struct {
-	out    io.Writer
-	commit gitmodels.CommitID
-	state  gitmodels.State // the last one that was told
+	out, refused io.Writer // where words go, and those of a gate that refuses
+	commit       gitmodels.CommitID
+	state        gitmodels.State // the last one that was told
 }
 
 var standing = pattern(`^git-models: ([0-9a-f]{4,64}) ([a-z]+)`)
@@ -98,6 +99,9 @@ var standing = pattern(`^git-models: ([0-9a-f]{4,64}) ([a-z]+)`)
 func (r *endReader) Write(b []byte) (int, error) {
 	if m := standing().FindSubmatch(b); m != nil && strings.HasPrefix(string(r.commit), string(m[1])) {
 		r.state = gitmodels.State(m[2])
+	}
+	if r.state == "" && bytes.HasPrefix(b, []byte("git-models: refused ")) {
+		r.out = r.refused // nothing but the refusal comes
 	}
 	return r.out.Write(b)
 }

@@ -13,6 +13,7 @@
 //	until SECONDS exec CMD…  repeats CMD until it succeeds
 //	sshd ROOT              serves the repositories below ROOT over ssh to alice;
 //	                       sets SSH to the URL's beginning
+//	sshshell ROOT          the same by a key that opens a shell, and sftp
 //	httpd ROOT             serves them over smart HTTP to alice:s3cret; sets HTTP
 //	as UID CMD…            runs CMD as another user (root only)
 //	kill9 PATTERN          SIGKILL to this story's processes whose command line
@@ -31,5 +32,6 @@
 //	                       run that succeeded, one job (it leaves
 //	                       $WORK/started/REPOSITORY.COMMIT.PID) and one note, and no other has
 //
-// and the conditions [root], [bwrap], [sshd], [python3].
+// and the conditions [root], [bwrap], [mounts], [sshd], [python3]; [mounts] is that
+// an `unshare -m` may mount.
 package story

@@ -19,9 +19,17 @@ import (
 // startSSH starts a real sshd on a free port of the loopback interface. Its one
 // key belongs to alice; the forced command gives the server's account the
 // story's HOME, as a service's account has its own.
-func startSSH(ts *testscript.TestScript, neg bool, args []string) {
+func startSSH(ts *testscript.TestScript, neg bool, args []string) { serveSSH(ts, "sshd", neg, args) }
+
+// startShellSSH starts an sshd as people have it on a machine of their own: its
+// one key opens a shell, and sftp.
+func startShellSSH(ts *testscript.TestScript, neg bool, args []string) {
+	serveSSH(ts, "sshshell", neg, args)
+}
+
+func serveSSH(ts *testscript.TestScript, word string, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: sshd ROOT")
+		ts.Fatalf("usage: %s ROOT", word)
 	}
 	dir := ts.MkAbs("sshd")
 	ts.Check(os.MkdirAll(dir, 0o700))
@@ -32,8 +40,11 @@ func startSSH(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	forced := fmt.Sprintf(`env HOME=%s PATH=%s GIT_CONFIG_NOSYSTEM=1 GL_USER=alice git-shell -c \"$SSH_ORIGINAL_COMMAND\"`,
 		ts.Getenv("HOME"), ts.Getenv("PATH"))
-	ts.Check(os.WriteFile(filepath.Join(dir, "authorized_keys"),
-		fmt.Appendf(nil, "command=\"%s\",restrict %s", forced, public), 0o600))
+	options := fmt.Sprintf("command=\"%s\",restrict ", forced)
+	if word == "sshshell" {
+		options = "restrict "
+	}
+	ts.Check(os.WriteFile(filepath.Join(dir, "authorized_keys"), fmt.Append(nil, options, string(public)), 0o600))
 	port := freePort(ts)
 	config := filepath.Join(dir, "sshd_config")
 	ts.Check(os.WriteFile(config, fmt.Appendf(nil, `Port %d
@@ -44,7 +55,9 @@ PidFile %[2]s/pid
 UsePAM no
 StrictModes no
 PasswordAuthentication no
-`, port, dir), 0o600))
+Subsystem sftp internal-sftp
+SetEnv HOME=%[3]s PATH=%[4]s GIT_CONFIG_NOSYSTEM=1
+`, port, dir, ts.Getenv("HOME"), ts.Getenv("PATH")), 0o600))
 	if os.Getuid() == 0 {
 		ts.Check(os.MkdirAll("/run/sshd", 0o755))
 	}

@@ -17,19 +17,20 @@ import (
 
 // commands are the words that stories know beside testscript's own.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"project": project,
-	"commits": commits,
-	"hint":    hint,
-	"until":   until,
-	"sshd":    startSSH,
-	"httpd":   startHTTP,
-	"as":      as,
-	"kill9":   kill9,
-	"json":    jsonHas,
-	"years":   years,
-	"current": current,
-	"load":    load,
-	"once":    once,
+	"project":  project,
+	"commits":  commits,
+	"hint":     hint,
+	"until":    until,
+	"sshd":     startSSH,
+	"sshshell": startShellSSH,
+	"httpd":    startHTTP,
+	"as":       as,
+	"kill9":    kill9,
+	"json":     jsonHas,
+	"years":    years,
+	"current":  current,
+	"load":     load,
+	"once":     once,
 }
 
 // The project of the stories: it trains in a blink, and every stage can be

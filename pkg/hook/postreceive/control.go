@@ -30,6 +30,7 @@ type request struct {
 	row     gitmodels.Listing // what the runner said
 	err     error
 	kept    bool // no runner answered: it is in the spool
+	noted   bool // no runner answered: the note did
 }
 
 // requests are the control refs among the updates.
@@ -205,7 +206,7 @@ func (h *handOff) status(b *hook.Block, r *request) {
 			b.Whole("on the server: " + h.runnerCommand())
 			return
 		}
-		r.err, from = nil, " (by its note; no runner is answering)"
+		r.err, r.noted, from = nil, true, " (by its note; no runner is answering)"
 	}
 	if h.refused(b, r) {
 		return

@@ -83,7 +83,8 @@ func (h *handOff) follow() {
 }
 
 // followed is the commit whose run is shown: the first that was pushed and runs,
-// or else the first that a control ref asks about.
+// or else the first that a control ref asks about. Of one whose note has told its
+// end there is nothing more to show.
 func (h *handOff) followed() (gitmodels.CommitID, bool) {
 	for _, t := range h.tips {
 		if t.follow {
@@ -91,7 +92,7 @@ func (h *handOff) followed() (gitmodels.CommitID, bool) {
 		}
 	}
 	for _, r := range h.asked {
-		if r.err == nil && !r.kept && (r.control == gitmodels.ControlStatus || r.control == gitmodels.ControlRerun) && r.row.Run != nil {
+		if r.err == nil && !r.kept && !r.noted && (r.control == gitmodels.ControlStatus || r.control == gitmodels.ControlRerun) && r.row.Run != nil {
 			return r.New, true
 		}
 	}
