@@ -83,7 +83,9 @@ func candidates(found []gitmodels.CommitID, shared int) string {
 // rowColumns are what a Listing is made of: the newest record of a commit, its
 // run, and the run's current attempt.
 const rowColumns = `
-	p.repository_id, p.new_id, p.abbrev, p.decision, p.reason, p.at, repo.name,
+	p.repository_id, p.new_id, p.abbrev, p.decision, p.reason, p.at, repo.name, ` + runPartColumns
+
+const runPartColumns = `
 	r.id, r.short, r.state, r.cause, r.waiting, r.attempt, r.priority, r.created_at, r.started_at, r.finished_at,
 	a.name, a.engine, a.job, a.artifacts, a.metrics, a.finals`
 
@@ -96,19 +98,13 @@ const rowTables = `
 const isNewest = `
 	NOT EXISTS (SELECT 1 FROM pushes q WHERE q.repository_id = p.repository_id AND q.new_id = p.new_id AND q.seq > p.seq)`
 
-// listQuery reads the rows of one repository, or of all, newest first.
-func listQuery(one bool, limit int) string {
-	query := "SELECT " + rowColumns + " FROM " + rowTables + " WHERE " + isNewest
-	args := 0
+// listQuery reads the first rows of one repository, or of all, newest first.
+func listQuery(one bool) string {
+	query, limit := "SELECT "+rowColumns+" FROM "+rowTables+" WHERE "+isNewest, "$1"
 	if one {
-		query += " AND p.repository_id = $1"
-		args++
+		query, limit = query+" AND p.repository_id = $1", "$2"
 	}
-	query += " ORDER BY p.seq DESC"
-	if limit > 0 {
-		query += limitClause(args + 1)
-	}
-	return query
+	return query + " ORDER BY p.seq DESC LIMIT " + limit
 }
 
 func limitClause(argument int) string { return fmt.Sprintf(" LIMIT $%d", argument) }
@@ -121,43 +117,59 @@ type row struct {
 }
 
 func scanRow(s scanner) (r row, err error) {
-	var (
-		abbrev, at                                           int64
-		reason                                               string
-		runID, short, state, cause, waiting                  sql.NullString
-		attempt, priority, created, started, finished        sql.NullInt64
-		attemptName, engine, job, artifacts, metrics, finals sql.NullString
-	)
-	err = s.Scan(&r.repositoryID, &r.Commit, &abbrev, &r.Decision, &reason, &at, &r.Repository,
-		&runID, &short, &state, &cause, &waiting, &attempt, &priority, &created, &started, &finished,
-		&attemptName, &engine, &job, &artifacts, &metrics, &finals)
+	var abbrev, at int64
+	var reason string
+	var part runPart
+	err = s.Scan(append([]any{&r.repositoryID, &r.Commit, &abbrev, &r.Decision, &reason, &at, &r.Repository}, part.fields()...)...)
 	if err != nil {
 		return row{}, err
 	}
-	r.Reason = present(reason)
 	r.Refs = []gitmodels.RefName{}
-	if !runID.Valid {
-		r.Short = r.Commit.Short(int(abbrev))
-		r.Created = presentTime(at)
-		return r, nil
+	r.setRecord(int(abbrev), reason, at)
+	return r, part.setTo(&r)
+}
+
+// setRecord sets what the newest record tells of a commit, as if it had no run.
+func (r *row) setRecord(abbrev int, reason string, at int64) {
+	r.Reason = present(reason)
+	r.Short = r.Commit.Short(abbrev)
+	r.Created = presentTime(at)
+}
+
+// runPart is what a row has of its run, all of it NULL where there is none.
+type runPart struct {
+	runID, short, state, cause, waiting                  sql.NullString
+	attempt, priority, created, started, finished        sql.NullInt64
+	attemptName, engine, job, artifacts, metrics, finals sql.NullString
+}
+
+// fields are the places of runPartColumns.
+func (p *runPart) fields() []any {
+	return []any{&p.runID, &p.short, &p.state, &p.cause, &p.waiting, &p.attempt, &p.priority, &p.created, &p.started, &p.finished,
+		&p.attemptName, &p.engine, &p.job, &p.artifacts, &p.metrics, &p.finals}
+}
+
+func (p *runPart) setTo(r *row) error {
+	if !p.runID.Valid {
+		return nil
 	}
-	st, n := gitmodels.State(state.String), int(attempt.Int64)
-	r.name = attemptName.String
-	r.RunID, r.Run, r.Short, r.State, r.Attempt = runID.String, &short.String, short.String, &st, &n
-	r.Priority = int(priority.Int64)
-	r.Cause, r.Waiting = present(cause.String), present(waiting.String)
-	r.Created, r.Started, r.Finished = presentTime(created.Int64), presentTime(started.Int64), presentTime(finished.Int64)
-	r.Engine, r.Job = present(engine.String), present(job.String)
-	r.Artifacts, r.Metrics = present(artifacts.String), present(metrics.String)
-	if finals.String != "" {
-		if err := decode("final values", finals.String, &r.Values); err != nil {
-			return row{}, err
+	short, st, n := p.short.String, gitmodels.State(p.state.String), int(p.attempt.Int64)
+	r.name = p.attemptName.String
+	r.RunID, r.Run, r.Short, r.State, r.Attempt = p.runID.String, &short, short, &st, &n
+	r.Priority = int(p.priority.Int64)
+	r.Cause, r.Waiting = present(p.cause.String), present(p.waiting.String)
+	r.Created, r.Started, r.Finished = presentTime(p.created.Int64), presentTime(p.started.Int64), presentTime(p.finished.Int64)
+	r.Engine, r.Job = present(p.engine.String), present(p.job.String)
+	r.Artifacts, r.Metrics = present(p.artifacts.String), present(p.metrics.String)
+	if p.finals.String != "" {
+		if err := decode("final values", p.finals.String, &r.Values); err != nil {
+			return err
 		}
 	}
 	if len(r.Values) == 0 {
 		r.Values = nil
 	}
-	return r, nil
+	return nil
 }
 
 // present is nil for what is absent.
@@ -181,15 +193,16 @@ func presentTime(ms int64) *time.Time {
 // values are those of the current attempt. A commit without a run shows the time
 // of its record as created.
 func (l *Ledger) List(ctx context.Context, repositoryID string, limit int) (list []gitmodels.Listing, err error) {
-	var args []any
-	if repositoryID != "" {
-		args = append(args, repositoryID)
-	}
-	if limit > 0 {
-		args = append(args, limit)
-	}
-	err = l.read(ctx, "listing commits", func(tx *txn) error {
-		rows, err := tx.QueryContext(ctx, listQuery(repositoryID != "", limit), args...)
+	err = l.read(ctx, "listing commits", func(tx *txn) (err error) {
+		if limit <= 0 {
+			list, err = listAll(ctx, tx, repositoryID)
+			return err
+		}
+		args := []any{limit}
+		if repositoryID != "" {
+			args = []any{repositoryID, limit}
+		}
+		rows, err := tx.QueryContext(ctx, listQuery(repositoryID != ""), args...)
 		if err != nil {
 			return err
 		}
@@ -197,12 +210,8 @@ func (l *Ledger) List(ctx context.Context, repositoryID string, limit int) (list
 		if err != nil {
 			return err
 		}
-		if limit > 0 {
-			err = addRefs(ctx, tx, found)
-		} else {
-			err = addAllRefs(ctx, tx, repositoryID, found)
-		}
 		list = make([]gitmodels.Listing, len(found))
+		err = addRefs(ctx, tx, found)
 		for i := range found {
 			list[i] = found[i].Listing
 		}
@@ -240,38 +249,6 @@ func addRefs(ctx context.Context, tx *txn, found []row) error {
 		}
 	}
 	return nil
-}
-
-// addAllRefs adds the refs of every row of a repository, or of all, in one walk.
-func addAllRefs(ctx context.Context, tx *txn, repositoryID string, found []row) error {
-	type key struct {
-		repositoryID string
-		commit       gitmodels.CommitID
-	}
-	at := make(map[key]*row, len(found))
-	for i := range found {
-		at[key{found[i].repositoryID, found[i].Commit}] = &found[i]
-	}
-	query, args := "SELECT repository_id, new_id, ref FROM pushes", []any(nil)
-	if repositoryID != "" {
-		query, args = query+" WHERE repository_id = $1", []any{repositoryID}
-	}
-	rows, err := tx.QueryContext(ctx, query+" ORDER BY seq", args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var k key
-		var ref gitmodels.RefName
-		if err := rows.Scan(&k.repositoryID, &k.commit, &ref); err != nil {
-			return err
-		}
-		if r := at[k]; r != nil {
-			r.addRef(ref)
-		}
-	}
-	return rows.Err()
 }
 
 func (r *row) addRef(ref gitmodels.RefName) {

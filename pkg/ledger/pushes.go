@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"sort"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
@@ -339,8 +340,9 @@ func (l *Ledger) addAttempt(ctx context.Context, tx *txn, a gitmodels.Attempt) e
 	return err
 }
 
-// knownQuery lists a tip once for every record of it, oldest first.
-const knownQuery = "SELECT ref, new_id FROM pushes WHERE repository_id = $1 ORDER BY seq"
+// knownQuery lists the tips with their first record, from an index alone; to have
+// them sorted there costs more than all else.
+const knownQuery = "SELECT ref, new_id, MIN(seq) FROM pushes WHERE repository_id = $1 GROUP BY new_id, ref"
 
 // Known implements gitmodels.Ledger. The tips are in the order in which they got
 // their first record.
@@ -351,11 +353,13 @@ func (l *Ledger) Known(ctx context.Context, repositoryID string) (tips []gitmode
 			return err
 		}
 		defer rows.Close()
-		seen := make(map[gitmodels.Tip]bool)
 		refs := make(map[string]gitmodels.RefName)
+		var first []int64
 		for rows.Next() {
-			var ref, commit sql.RawBytes
-			if err := rows.Scan(&ref, &commit); err != nil {
+			var ref sql.RawBytes
+			var commit gitmodels.CommitID
+			var seq int64
+			if err := rows.Scan(&ref, &commit, &seq); err != nil {
 				return err
 			}
 			name, ok := refs[string(ref)]
@@ -363,14 +367,25 @@ func (l *Ledger) Known(ctx context.Context, repositoryID string) (tips []gitmode
 				name = gitmodels.RefName(ref)
 				refs[string(name)] = name
 			}
-			if tip := (gitmodels.Tip{Ref: name, Commit: gitmodels.CommitID(commit)}); !seen[tip] {
-				seen[tip] = true
-				tips = append(tips, tip)
-			}
+			tips, first = append(tips, gitmodels.Tip{Ref: name, Commit: commit}), append(first, seq)
 		}
+		sort.Sort(&tipsByAge{tips, first})
 		return rows.Err()
 	})
 	return tips, err
+}
+
+// tipsByAge sorts tips by the place of their first record.
+type tipsByAge struct {
+	tips  []gitmodels.Tip
+	first []int64
+}
+
+func (t *tipsByAge) Len() int           { return len(t.tips) }
+func (t *tipsByAge) Less(i, j int) bool { return t.first[i] < t.first[j] }
+func (t *tipsByAge) Swap(i, j int) {
+	t.tips[i], t.tips[j] = t.tips[j], t.tips[i]
+	t.first[i], t.first[j] = t.first[j], t.first[i]
 }
 
 // Base implements gitmodels.Ledger. The last is the one pushed last, not the one

@@ -172,6 +172,22 @@ func BenchmarkBig(b *testing.B) {
 	}
 }
 
+// BenchmarkClaim is the claim alone: what it gave is given back beside the clock.
+func BenchmarkClaim(b *testing.B) {
+	l := bigLedger(b)
+	ctx := b.Context()
+	for b.Loop() {
+		c, err := l.Claim(ctx, "w", time.Minute, 1, nil)
+		b.StopTimer()
+		l.must(err)
+		if c == nil {
+			b.Fatal("nothing was claimed")
+		}
+		l.must(l.Release(ctx, c, "", time.Time{}))
+		b.StartTimer()
+	}
+}
+
 func BenchmarkRecord(b *testing.B) {
 	l := bigLedger(b)
 	defer reportCPU(b)()
