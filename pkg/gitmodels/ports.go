@@ -209,7 +209,8 @@ type Ledger interface {
 	// else writes meanwhile. Its error takes everything back.
 	PushRecorder
 	Batch(ctx context.Context, fn func(PushRecorder) error) error
-	// Known lists every (ref, commit) of the repository that has a record.
+	// Known lists every (ref, commit) of the repository that has a record, in the
+	// order of their first ones.
 	Known(ctx context.Context, repositoryID string) ([]Tip, error)
 	// Claim leases the next ready run to owner, or returns nil. A run is ready
 	// when it is live, nobody holds an unexpired lease on it and its time to wait
