@@ -59,7 +59,12 @@ printf 'a line without end' >&2
 	if got := runIn(t, s.clone, "rerun", "HEAD"); got.code != 1 || !strings.Contains(got.err, "nowhere") {
 		t.Errorf("no server: %+v", got)
 	}
-	git(t, s.clone, "remote", "remove", "origin")
+	git(t, s.clone, "remote", "rename", "origin", "up")
+	for _, command := range []string{"cancel", "watch"} {
+		runIn(t, s.clone, command, "HEAD").want(t, 1, "",
+			"git-models: error: this repository has no remote called origin, but up\ngit-models: hint: git remote rename up origin\n")
+	}
+	git(t, s.clone, "remote", "remove", "up")
 	runIn(t, s.clone, "cancel", "HEAD").want(t, 1, "",
 		"git-models: error: this repository has no remote called origin\ngit-models: hint: git remote add origin URL\n")
 }

@@ -28,7 +28,8 @@ func TestArrange(t *testing.T) {
 		"lint -- -x":                 "lint -- -x",
 		"--version":                  "version --",
 		"show -- --json":             "show -- --json",
-		"plan --json --account 1 X":  "plan -- --json --account 1 X",
+		"plan --json --account 1 X":  "plan --json --account=1 -- X",
+		"schema --json --of 1 X":     "schema -- --json --of 1 X",
 		"":                           "",
 	}
 	for in, want := range tests {

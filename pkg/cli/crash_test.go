@@ -214,7 +214,7 @@ func TestCrashMatrix(t *testing.T) {
 		fmt.Sscanf(p[strings.LastIndexByte(p, ' ')+1:], "%d", &n)
 		return n > 2 && (strings.Contains(p, "Claim") || strings.Contains(p, "Heartbeat"))
 	})
-	for _, must := range []string{"RecordPush", "Claim", "BeginStage", "EndStage", "Intend", "Submit", "Confirm", "Put", "store Finish", "Finish", "Publish", "DoneOutbox", "spool Remove"} {
+	for _, must := range []string{"Batch", "Claim", "BeginStage", "EndStage", "Intend", "Submit", "Confirm", "Put", "store Finish", "Finish", "Publish", "DoneOutbox", "spool Remove"} {
 		if !slices.Contains(points, "after "+must+" 1") {
 			t.Errorf("the life of a run has no point after %s: %s", must, points)
 		}

@@ -92,8 +92,13 @@ func needOrigin(s *site) error {
 	if s.origin != "" {
 		return nil
 	}
-	return &gitmodels.Error{Kind: gitmodels.Invalid, Message: "this repository has no remote called " + remoteName,
+	e := &gitmodels.Error{Kind: gitmodels.Invalid, Message: "this repository has no remote called " + remoteName,
 		Hint: "git remote add " + remoteName + " URL"}
+	if len(s.others) > 0 {
+		e.Message += ", but " + clip(shown(strings.Join(s.others, ", ")), 80)
+		e.Hint = "git remote rename " + quote(s.others[0]) + " " + remoteName
+	}
+	return e
 }
 
 // answerWriter reads the words of a `git push`. What the server says comes

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,6 +26,7 @@ type site struct {
 	server   bool          // pushes are received here; else it is a clone
 	home     string        // absolute path of the state directory
 	origin   string        // of a clone: the URL of the remote origin
+	others   []string      // the names of remotes that are called otherwise
 	// policy of the repository as the hooks see it; without a repository, the
 	// defaults.
 	policy *policy.Policy
@@ -67,8 +69,14 @@ func (p *program) siteAt(ctx context.Context, dir string) (*site, error) {
 		s.repo, s.worktree = f.repo, f.worktree
 		s.server = f.bare || registered(f.entries)
 		for _, e := range f.entries {
-			if e.Key == "remote.origin.url" {
+			rest, isRemote := strings.CutPrefix(e.Key, "remote.")
+			name, isURL := strings.CutSuffix(rest, ".url")
+			switch {
+			case !isRemote || !isURL:
+			case name == remoteName:
 				s.origin = e.Value
+			case !slices.Contains(s.others, name):
+				s.others = append(s.others, name)
 			}
 		}
 	}
