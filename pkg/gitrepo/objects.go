@@ -35,29 +35,67 @@ type object struct {
 // errMissing says that a name stands for no object.
 var errMissing = errors.New("no such object")
 
-// objects reads objects through one `git cat-file --batch`. Git announces the
-// size before the content, so that what is too large is never read: the child
-// is ended then, and the next read starts another. It is not for concurrent
-// use.
+// objects reads the first few objects from the repository's files, where they are
+// as git writes them, and all others through one `git cat-file --batch`. Git
+// announces the size before the content, so that what is too large is never read:
+// the child is ended then, and the next read starts another. It is not for
+// concurrent use.
 type objects struct {
-	ctx    context.Context // the child's life
-	asking context.Context // the question's, or nil
-	stop   func() bool     // unbinds the child from asking
-	repo   *Repo
-	cmd    *exec.Cmd
-	in     io.WriteCloser
-	out    *bufio.Reader
-	said   *complaints
-	cancel context.CancelFunc
-	trees  map[string]treeData
-	held   int // bytes in trees
+	ctx     context.Context // the child's life
+	asking  context.Context // the question's, or nil
+	stop    func() bool     // unbinds the child from asking
+	repo    *Repo
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	out     *bufio.Reader
+	said    *complaints
+	cancel  context.CancelFunc
+	trees   map[string]treeData
+	held    int    // bytes in trees
+	files   *store // nil: not opened, or not to be read without git
+	quickly int    // how many objects may still be read from files
 }
 
 // maxHeld bounds the trees that are kept for the next path, in bytes.
 const maxHeld = 16 << 20
 
 func (r *Repo) objects(ctx context.Context) *objects {
-	return &objects{ctx: ctx, repo: r, trees: map[string]treeData{}}
+	return &objects{ctx: ctx, repo: r, trees: map[string]treeData{}, quickly: maxQuick}
+}
+
+// maxQuick is how many objects are read from the repository's files before a
+// child is worth its start: it keeps what it has unpacked.
+const maxQuick = 64
+
+// quick reads what name stands for (an id, or the tree or commit behind it)
+// without a child; false when that is for git to say.
+func (o *objects) quick(name string) (object, bool) {
+	digits, peel, _ := strings.Cut(name, "^")
+	raw, err := hex.DecodeString(digits)
+	if err != nil || len(digits) != o.repo.idLength || o.quickly == 0 || o.ended() != nil {
+		return object{}, false
+	}
+	if o.files == nil {
+		if o.files, err = o.repo.store(); err != nil {
+			o.files, o.quickly = nil, 0
+			return object{}, false
+		}
+	}
+	o.quickly--
+	kind, body, err := o.files.object(string(raw))
+	switch {
+	case err != nil:
+		return object{}, false
+	case peel == "", peel == "{"+kind+"}":
+		return object{digits, kind, int64(len(body)), body}, true
+	case peel == "{tree}" && kind == "commit":
+		info, err := parseCommit(body)
+		if err != nil {
+			return object{}, false
+		}
+		return o.quick(info.Tree)
+	}
+	return object{}, false
 }
 
 // start runs the child, unless it runs already.
@@ -119,6 +157,10 @@ func (o *objects) connect(cmd *exec.Cmd, cancel context.CancelFunc) error {
 // close ends the child, whatever it is doing, and does not wait until it is
 // gone: what it had to say was read before.
 func (o *objects) close() {
+	if o.files != nil {
+		o.files.close()
+		o.files = nil
+	}
 	if o.cmd == nil {
 		return
 	}
@@ -200,6 +242,12 @@ func (c *complaints) close() { c.pipe.Close() }
 // get reads the object that name stands for. Content beyond limit bytes is left
 // unread. errMissing is returned only when git says so without complaint.
 func (o *objects) get(name string, limit int64) (object, error) {
+	if obj, ok := o.quick(name); ok {
+		if obj.size > limit {
+			obj.data = nil
+		}
+		return obj, nil
+	}
 	obj, err := o.announce(name)
 	if err != nil {
 		return obj, err
@@ -230,6 +278,9 @@ func (o *objects) kindOf(name string) (string, error) {
 
 // head reads at most the first limit bytes of a blob.
 func (o *objects) head(id string, limit int64) ([]byte, error) {
+	if obj, ok := o.quick(id); ok && obj.kind == "blob" {
+		return obj.data[:min(obj.size, limit)], nil
+	}
 	obj, err := o.announce(id)
 	if err != nil {
 		return nil, &gitmodels.Error{Op: "read blob " + id, Err: err}

@@ -20,9 +20,11 @@ type pack struct {
 	largeEnd    int64
 }
 
-// Kinds of packed objects.
+// packedKinds are the kinds of packed objects that are whole, by their number.
+var packedKinds = [...]string{1: "commit", 2: "tree", 3: "blob", 4: "tag"}
+
+// The others are changes of another object.
 const (
-	packedCommit   = 1
 	packedOfsDelta = 6
 	packedRefDelta = 7
 )
@@ -122,7 +124,7 @@ func (p *pack) object(s *store, at int64, depth int) (kind int, body []byte, err
 	}
 	base := int64(0)
 	switch kind {
-	case packedCommit:
+	case 1, 2, 3, 4:
 	case packedOfsDelta:
 		back, n := packedOffset(head[used:])
 		if n == 0 || back <= 0 || back >= at {
@@ -146,7 +148,7 @@ func (p *pack) object(s *store, at int64, depth int) (kind int, body []byte, err
 	if err != nil || int64(len(body)) != size {
 		return 0, nil, errors.Join(err, errUnusual)
 	}
-	if kind == packedCommit {
+	if kind < packedOfsDelta {
 		return kind, body, nil
 	}
 	kind, source, err := p.object(s, base, depth+1)

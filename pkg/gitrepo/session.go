@@ -8,7 +8,8 @@ import (
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
 
-// Session answers many questions about objects through one git child. Its
+// Session answers many questions about objects: the first few from the
+// repository's files, the rest through one git child. Its
 // methods say the same as those of Repo; those it does not have of its own are
 // Repo's. They are safe for concurrent use, and wait for one another. A context
 // that ends during a question ends the child; the next question starts another.
@@ -18,17 +19,10 @@ type Session struct {
 	objs *objects
 }
 
-// Session begins one. The child starts with the first question, or with Start,
-// and dies with ctx or Close.
+// Session begins one. The child starts with the first question that needs it, and
+// dies with ctx or Close.
 func (r *Repo) Session(ctx context.Context) *Session {
 	return &Session{Repo: r, objs: r.objects(ctx)}
-}
-
-// Start runs the child now, so that it is ready when the first question comes.
-func (s *Session) Start() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.objs.start()
 }
 
 // Close ends the child. A session may be used again afterwards: a question

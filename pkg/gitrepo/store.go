@@ -17,10 +17,11 @@ import (
 	"syscall"
 )
 
-// store reads single commits out of a repository's object folders without a
-// child: loose ones, and those of packs by way of their index. It is for the few
-// that no commit-graph knows yet. Its ids are bytes, not digits. Whatever it does
-// not understand, or finds inconsistent, is errUnusual.
+// store reads single small objects out of a repository's object folders without
+// a child: loose ones, and those of packs by way of their index. It is for the
+// few commits that no commit-graph knows yet, and the few files that a hook looks
+// at. Its ids are bytes, not digits. Whatever it does not understand, or finds
+// inconsistent, is errUnusual; what it returns has the id that was asked for.
 type store struct {
 	folders []string
 	hash    int
@@ -31,9 +32,9 @@ type store struct {
 
 const (
 	maxFolders  = 20
-	maxNested   = 5       // alternates of alternates, as git has it
-	maxPacks    = 100     // of all folders
-	maxRead     = 1 << 16 // bytes of one commit, packed or not
+	maxNested   = 5             // alternates of alternates, as git has it
+	maxPacks    = 100           // of all folders
+	maxRead     = 1<<20 + 1<<16 // bytes of one object, packed or not
 	maxAltsFile = 1 << 16
 )
 
@@ -116,12 +117,12 @@ func loosePathIn(dir, id string) string {
 
 // parents reads a commit's parents.
 func (s *store) parents(id string) ([]string, error) {
-	body, err := s.commit(id)
+	kind, body, err := s.object(id)
 	if err != nil {
 		return nil, err
 	}
-	if s.sum(body) != id {
-		return nil, fmt.Errorf("%w: the object %x is another", errUnusual, id)
+	if kind != "commit" {
+		return nil, errUnusual
 	}
 	line, rest, ok := bytes.Cut(body, []byte("\n"))
 	if _, isID := s.field(line, "tree "); !ok || !isID {
@@ -148,9 +149,9 @@ func (s *store) field(line []byte, key string) (string, bool) {
 	return string(id), ok && err == nil && len(id) == s.hash
 }
 
-// sum is the id of a commit with that body.
-func (s *store) sum(body []byte) string {
-	whole := append([]byte("commit "+strconv.Itoa(len(body))+"\x00"), body...)
+// sum is the id of an object of that kind and body.
+func (s *store) sum(kind string, body []byte) string {
+	whole := append([]byte(kind+" "+strconv.Itoa(len(body))+"\x00"), body...)
 	if s.hash == sha256.Size {
 		sum := sha256.Sum256(whole)
 		return string(sum[:])
@@ -159,48 +160,57 @@ func (s *store) sum(body []byte) string {
 	return string(sum[:])
 }
 
-// commit reads the body of a commit.
-func (s *store) commit(id string) ([]byte, error) {
+// object reads the kind and the body of an object of at most maxRead bytes.
+func (s *store) object(id string) (kind string, body []byte, err error) {
+	kind, body, err = s.find(id)
+	if err == nil && s.sum(kind, body) != id {
+		err = fmt.Errorf("%w: the object %x is another", errUnusual, id)
+	}
+	return kind, body, err
+}
+
+func (s *store) find(id string) (kind string, body []byte, err error) {
 	for _, dir := range s.folders {
 		f, err := os.OpenFile(loosePathIn(dir, id), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return "", nil, err
 		}
 		defer f.Close()
 		return s.loose(f)
 	}
 	p, at, err := s.packed(id)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	if p == nil {
-		return nil, fmt.Errorf("%w: there is no object %x", errUnusual, id)
+		return "", nil, fmt.Errorf("%w: there is no object %x", errUnusual, id)
 	}
-	kind, body, err := p.object(s, at, 0)
-	if err == nil && kind != packedCommit {
-		err = errUnusual
+	n, body, err := p.object(s, at, 0)
+	if err != nil {
+		return "", nil, err
 	}
-	return body, err
+	return packedKinds[n], body, nil
 }
 
-// loose reads `commit <size>NUL<body>`, compressed.
-func (s *store) loose(f *os.File) ([]byte, error) {
+// loose reads `<kind> <size>NUL<body>`, compressed.
+func (s *store) loose(f *os.File) (kind string, body []byte, err error) {
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() || info.Size() > maxRead {
-		return nil, errors.Join(err, errUnusual)
+		return "", nil, errors.Join(err, errUnusual)
 	}
 	whole, err := s.inflate(f, maxRead)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	header, body, ok := bytes.Cut(whole, []byte{0})
-	if !ok || string(header) != "commit "+strconv.Itoa(len(body)) {
-		return nil, errUnusual
+	kind, size, _ := strings.Cut(string(header), " ")
+	if !ok || size != strconv.Itoa(len(body)) {
+		return "", nil, errUnusual
 	}
-	return body, nil
+	return kind, body, nil
 }
 
 // inflate decompresses what is in reads, to its end, at most limit bytes.

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/git-models/git-models/pkg/gate"
@@ -129,9 +128,6 @@ func (h *handOff) record(ctx context.Context, input []byte) (err error) {
 	}
 	h.asked = requests(updates)
 	h.session = repo.Session(ctx)
-	if slices.ContainsFunc(updates, hook.Likely) {
-		go h.session.Start() // beside the child that reads the policy
-	}
 	reading, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if h.site, err = hook.Read(reading, h.edges, repo); err != nil {

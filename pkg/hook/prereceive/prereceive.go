@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -143,9 +142,6 @@ func judge(ctx context.Context, e hook.Edges, input []byte, home *string) (judge
 	history := hook.NewHistory(session)
 	// What a governed push needs begins while a child reads the policy. What goes
 	// wrong with it is an error when the answer is asked for.
-	if slices.ContainsFunc(updates, hook.Likely) {
-		go session.Start()
-	}
 	history.Begin(ctx, updates)
 	site, err := hook.Read(ctx, e, repo)
 	if err != nil {
