@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 )
@@ -43,13 +44,16 @@ type history struct {
 	store   *store
 	graph   *graph // nil: there is none
 	outside map[string][]node
-	steps   int
+	left    int // commits of the graph that may still be read
 }
 
 // history opens what is needed. A shallow repository is left to git: its
 // commits have fewer parents than they say.
 func (r *Repo) history() (*history, error) {
 	if _, err := os.Lstat(filepath.Join(r.common, "shallow")); !errors.Is(err, fs.ErrNotExist) {
+		return nil, errUnusual
+	}
+	if r.largePush() {
 		return nil, errUnusual
 	}
 	s, err := r.store()
@@ -60,7 +64,24 @@ func (r *Repo) history() (*history, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &history{store: s, graph: g, outside: map[string][]node{}}, nil
+	return &history{store: s, graph: g, outside: map[string][]node{}, left: maxInside}, nil
+}
+
+// largeIndex is the size of a pack's index from which a push brings thousands of
+// objects, among them more commits than are worth reading one by one.
+const largeIndex = 64 << 10
+
+// largePush reports whether the push that is being judged is a large one.
+func (r *Repo) largePush() bool {
+	own, ok := lookup(r.quarantine, "GIT_OBJECT_DIRECTORY")
+	if !ok {
+		return false
+	}
+	entries, err := os.ReadDir(filepath.Join(own, "pack"))
+	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		info, err := e.Info()
+		return err == nil && strings.HasSuffix(e.Name(), ".idx") && info.Size() > largeIndex
+	})
 }
 
 func (h *history) close() {
@@ -132,7 +153,7 @@ func (h *history) read(n node) ([]node, error) {
 // look reads a commit in the graph, whose level must be below that of the child
 // it was reached from.
 func (h *history) look(pos, below uint32) (graphNode, error) {
-	if h.steps++; h.steps > maxInside {
+	if h.left--; h.left < 0 {
 		return graphNode{}, errFar
 	}
 	n, err := h.graph.node(pos)

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
@@ -23,11 +24,8 @@ func (r *Repo) Relate(ctx context.Context, tip, commit gitmodels.CommitID) (gitm
 	case errors.Is(err, errFar):
 		return gitmodels.Relation{Kind: gitmodels.Far}, nil
 	case err != nil:
-		if rel, err = r.askRelation(ctx, tip, commit); err != nil {
-			return rel, err
-		}
-	}
-	if rel.Kind == gitmodels.Unrelated || rel.Kind == gitmodels.Far {
+		return r.askRelation(ctx, tip, commit)
+	case rel.Kind == gitmodels.Unrelated:
 		return rel, nil
 	}
 	if rel.Lacks, err = r.countUpTo(ctx, commit, tip); err == nil && rel.Kind == gitmodels.Diverged {
@@ -36,18 +34,36 @@ func (r *Repo) Relate(ctx context.Context, tip, commit gitmodels.CommitID) (gitm
 	return rel, err
 }
 
-// askRelation has git answer.
+// askRelation has git answer: one child looks for the base while another counts.
 func (r *Repo) askRelation(ctx context.Context, tip, commit gitmodels.CommitID) (gitmodels.Relation, error) {
+	type counts struct {
+		lacks, has int
+		err        error
+	}
+	counted := make(chan counts, 1)
+	go func() {
+		var c counts
+		var out []byte
+		if out, c.err = r.ask(ctx, "rev-list", "--count", "--left-right", string(tip)+"..."+string(commit), "--"); c.err == nil {
+			if _, err := fmt.Sscanf(string(out), "%d\t%d\n", &c.lacks, &c.has); err != nil {
+				c.err = &gitmodels.Error{Op: "git rev-list --count", Err: err}
+			}
+		}
+		counted <- c
+	}()
 	base, related, err := r.MergeBase(ctx, tip, commit)
-	switch {
-	case err != nil:
+	c := <-counted
+	if err = errors.Join(err, c.err); err != nil {
 		return gitmodels.Relation{}, err
+	}
+	rel := gitmodels.Relation{Kind: gitmodels.Diverged, Base: base, Lacks: min(c.lacks, gitmodels.MaxRelated), Has: min(c.has, gitmodels.MaxRelated)}
+	switch {
 	case !related:
 		return gitmodels.Relation{Kind: gitmodels.Unrelated}, nil
 	case base == commit:
-		return gitmodels.Relation{Kind: gitmodels.Rewind, Base: base}, nil
+		rel.Kind = gitmodels.Rewind
 	}
-	return gitmodels.Relation{Kind: gitmodels.Diverged, Base: base}, nil
+	return rel, nil
 }
 
 // countUpTo is Count that ends at MaxRelated.
@@ -65,6 +81,10 @@ func (r *Repo) countUpTo(ctx context.Context, exclude, include gitmodels.CommitI
 	}
 	return number(out)
 }
+
+// maxRelating is how many commits of the graph are read to find where two lines
+// part: a few milliseconds.
+const maxRelating = 2_000
 
 // Sides of a commit that relate walks.
 const (
@@ -88,6 +108,7 @@ func (r *Repo) relate(tip, commit gitmodels.CommitID) (gitmodels.Relation, error
 		return gitmodels.Relation{}, err
 	}
 	defer h.close()
+	h.left = maxRelating
 	w := relating{history: h, sides: map[node]int{}}
 	var target node
 	for i, id := range []gitmodels.CommitID{tip, commit} {
