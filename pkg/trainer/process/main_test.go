@@ -173,7 +173,7 @@ func (b *bench) wait() gitmodels.JobStatus {
 
 func (b *bench) until(what string, done func() bool) {
 	b.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); !done(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.Fatalf("no %s in time; log:\n%s", what, b.log())
 		}
