@@ -48,17 +48,11 @@ func byPush(word string) string {
 // owner.
 func (p *program) act(c *urfave.Context, control gitmodels.Control, op wire.Op,
 	direct func(svc *runner.Service, ctx context.Context, repository, commit, by string) (gitmodels.Listing, error)) error {
-	got, err := words(c, 1, 1, "the commit")
-	if err != nil {
-		return err
-	}
-	s, err := p.site(c.Context)
+	got, s, err := p.asked(c, 1, 1, "the commit")
 	if err != nil {
 		return err
 	}
 	switch {
-	case s.repo == nil:
-		return p.needRepository(c.Command.Name + " " + shown(got[0]))
 	case !s.server:
 		commit, err := p.commitInClone(c.Context, s, got[0])
 		if err != nil {

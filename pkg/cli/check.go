@@ -47,16 +47,9 @@ func (p *program) checkCommands() []*urfave.Command {
 }
 
 func (p *program) lint(c *urfave.Context) error {
-	got, err := words(c, 0, 1, "")
+	got, s, err := p.asked(c, 0, 1, "")
 	if err != nil {
 		return err
-	}
-	s, err := p.site(c.Context)
-	if err != nil {
-		return err
-	}
-	if s.repo == nil {
-		return p.needRepository("lint")
 	}
 	revision := "HEAD"
 	if len(got) > 0 {

@@ -64,16 +64,9 @@ const (
 )
 
 func (p *program) compare(c *urfave.Context) error {
-	got, err := words(c, 2, 2, "a commit")
+	got, s, err := p.asked(c, 2, 2, "a commit")
 	if err != nil {
 		return err
-	}
-	s, err := p.site(c.Context)
-	if err != nil {
-		return err
-	}
-	if s.repo == nil {
-		return p.needRepository("compare " + quote(got[0]) + " " + quote(got[1]))
 	}
 	h := p.past(c.Context, s)
 	defer h.Close()

@@ -62,20 +62,13 @@ func paramViews(changes []gitmodels.ParamChange) []paramView {
 }
 
 func (p *program) log(c *urfave.Context) error {
-	got, err := words(c, 0, 1, "")
+	got, s, err := p.asked(c, 0, 1, "")
 	if err != nil {
 		return err
 	}
 	limit, err := rowsWanted(c)
 	if err != nil {
 		return err
-	}
-	s, err := p.site(c.Context)
-	if err != nil {
-		return err
-	}
-	if s.repo == nil {
-		return p.needRepository("log")
 	}
 	word := ""
 	if len(got) > 0 {

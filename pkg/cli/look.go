@@ -289,16 +289,9 @@ func whenOf(row gitmodels.Listing) time.Time {
 }
 
 func (p *program) showCommand(c *urfave.Context) error {
-	got, err := words(c, 1, 1, "the commit")
+	got, s, err := p.asked(c, 1, 1, "the commit")
 	if err != nil {
 		return err
-	}
-	s, err := p.site(c.Context)
-	if err != nil {
-		return err
-	}
-	if s.repo == nil {
-		return p.needRepository("show " + shown(got[0]))
 	}
 	best := s.bestRefs(c.Context)
 	h := p.past(c.Context, s)

@@ -55,7 +55,7 @@ type planned struct {
 }
 
 func (p *program) plan(c *urfave.Context) error {
-	got, err := words(c, 0, 1, "")
+	got, s, err := p.asked(c, 0, 1, "")
 	if err != nil {
 		return err
 	}
@@ -64,13 +64,6 @@ func (p *program) plan(c *urfave.Context) error {
 			Hint: "git models plan"}
 	}
 	ctx := c.Context
-	s, err := p.site(ctx)
-	if err != nil {
-		return err
-	}
-	if s.repo == nil {
-		return p.needRepository("plan")
-	}
 	revision := "HEAD"
 	if len(got) > 0 {
 		revision = got[0]

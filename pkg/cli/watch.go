@@ -33,17 +33,11 @@ func (p *program) watchCommand() *urfave.Command {
 
 // watch follows a run: on the server by asking the runner, in a clone by a push.
 func (p *program) watch(c *urfave.Context) error {
-	got, err := words(c, 1, 1, "the commit")
-	if err != nil {
-		return err
-	}
-	s, err := p.site(c.Context)
+	got, s, err := p.asked(c, 1, 1, "the commit")
 	if err != nil {
 		return err
 	}
 	switch {
-	case s.repo == nil:
-		return p.needRepository("watch " + shown(got[0]))
 	case s.server:
 		err = s.named(c.Context, got[0], func(commit string) error { return p.watchServer(c.Context, s, commit) })
 	default:

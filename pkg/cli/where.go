@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 
+	urfave "github.com/urfave/cli/v2"
+
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/gitrepo"
 	"github.com/git-models/git-models/pkg/ledger"
@@ -134,6 +136,27 @@ func (p *program) needRepository(command string) error {
 	return &gitmodels.Error{Kind: gitmodels.NotFound,
 		Message: gitmodels.Printable(p.edges.Dir, 200) + " is not in a git repository",
 		Hint:    "git models --repo /path/to/repository.git " + command}
+}
+
+// asked is the head of a command that speaks of one repository: its words, and
+// where it runs.
+func (p *program) asked(c *urfave.Context, least, most int, want string) ([]string, *site, error) {
+	got, err := words(c, least, most, want)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := p.site(c.Context)
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.repo == nil {
+		again := []string{c.Command.Name}
+		for _, word := range got {
+			again = append(again, quote(word))
+		}
+		return nil, nil, p.needRepository(strings.Join(again, " "))
+	}
+	return got, s, nil
 }
 
 // service answers from the ledger itself, for the owner of home when no runner

@@ -43,11 +43,10 @@ func newWorld(t testing.TB, seed uint64, layout string) *world {
 	bare("a.git")
 	if layout != "loose" && layout != "packed" {
 		// A graph that is written before the refs move on.
-		defer func(old string) { w.check(t) }(dir)
+		defer w.check(t)
 	}
 	size := 12 + random.IntN(14)
-	first := w.batch(t, random, dir, size, layout != "loose", nil)
-	_ = first
+	w.batch(t, random, dir, size, layout != "loose", nil)
 	switch layout {
 	case "graph", "stale", "split", "quarantine", "packed quarantine", "alternates":
 		args := []string{"commit-graph", "write", "--reachable"}
