@@ -38,7 +38,8 @@ var errMissing = errors.New("no such object")
 // objects reads the first few objects from the repository's files, where they are
 // as git writes them, and all others through one `git cat-file --batch`. Git
 // announces the size before the content, so that what is too large is never read:
-// the child is ended then, and the next read starts another. It is not for
+// the child is ended then, and the next read starts another. What is small is
+// kept: neighbouring commits share nearly all of their objects. It is not for
 // concurrent use.
 type objects struct {
 	ctx     context.Context // the child's life
@@ -50,17 +51,20 @@ type objects struct {
 	out     *bufio.Reader
 	said    *complaints
 	cancel  context.CancelFunc
-	trees   map[string]treeData
-	held    int    // bytes in trees
-	files   *store // nil: not opened, or not to be read without git
-	quickly int    // how many objects may still be read from files
+	kept    map[string]object // by the names that were asked for, and by their ids
+	held    int               // bytes in kept
+	files   *store            // nil: not opened, or not to be read without git
+	quickly int               // how many objects may still be read from files
 }
 
-// maxHeld bounds the trees that are kept for the next path, in bytes.
-const maxHeld = 16 << 20
+// Bounds of what is kept for the next question, in bytes: of all and of one.
+const (
+	maxHeld = 8 << 20
+	maxKept = 1 << 20
+)
 
 func (r *Repo) objects(ctx context.Context) *objects {
-	return &objects{ctx: ctx, repo: r, trees: map[string]treeData{}, quickly: maxQuick}
+	return &objects{ctx: ctx, repo: r, kept: map[string]object{}, quickly: maxQuick}
 }
 
 // maxQuick is how many objects are read from the repository's files before a
@@ -242,10 +246,48 @@ func (c *complaints) close() { c.pipe.Close() }
 // get reads the object that name stands for. Content beyond limit bytes is left
 // unread. errMissing is returned only when git says so without complaint.
 func (o *objects) get(name string, limit int64) (object, error) {
-	if obj, ok := o.quick(name); ok {
-		if obj.size > limit {
-			obj.data = nil
+	obj, ok := o.known(name)
+	if !ok {
+		var err error
+		if obj, err = o.read(name, limit); err != nil {
+			return obj, err
 		}
+		o.keep(name, obj)
+	}
+	if obj.size > limit {
+		obj.data = nil
+	}
+	return obj, nil
+}
+
+// known is what name stands for when it was read before.
+func (o *objects) known(name string) (object, bool) {
+	if obj, ok := o.kept[name]; ok {
+		return obj, true
+	}
+	id, ok := strings.CutSuffix(name, "^{tree}")
+	if !ok || o.kept[id].kind != "commit" {
+		return object{}, false
+	}
+	info, err := parseCommit(o.kept[id].data)
+	obj, ok := o.kept[info.Tree]
+	return obj, ok && err == nil
+}
+
+// keep keeps a small object. Nobody changes its data.
+func (o *objects) keep(name string, obj object) {
+	if obj.data == nil || len(obj.data) > maxKept {
+		return
+	}
+	if o.held += len(obj.data); o.held > maxHeld {
+		o.kept, o.held = map[string]object{}, len(obj.data)
+	}
+	o.kept[name], o.kept[obj.id] = obj, obj
+}
+
+// read is get of what is not known.
+func (o *objects) read(name string, limit int64) (object, error) {
+	if obj, ok := o.quick(name); ok {
 		return obj, nil
 	}
 	obj, err := o.announce(name)
@@ -384,21 +426,10 @@ type treeData struct {
 }
 
 // tree reads the tree that name stands for, which may be a commit's
-// `<id>^{tree}`. Trees are kept for the next path.
+// `<id>^{tree}`.
 func (o *objects) tree(name string) (treeData, error) {
-	if t, ok := o.trees[name]; ok {
-		return t, nil
-	}
 	obj, err := o.want(name, "tree", maxTree)
-	if err != nil {
-		return treeData{}, err
-	}
-	t := treeData{obj.id, obj.data, o.repo.idLength / 2}
-	if o.held += len(t.data); o.held > maxHeld {
-		o.trees, o.held = map[string]treeData{}, len(t.data)
-	}
-	o.trees[name] = t
-	return t, nil
+	return treeData{obj.id, obj.data, o.repo.idLength / 2}, err
 }
 
 // each yields the entries in the order in which they are stored. It ends with
