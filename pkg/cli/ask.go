@@ -133,7 +133,7 @@ func (p *program) fromNotes(ctx context.Context, s *site) ([]gitmodels.Listing, 
 	var rows []gitmodels.Listing
 	for _, n := range notes {
 		if parsed, ok := publish.ParseNote(n.Text, n.Commit); ok {
-			rows = append(rows, noteRow(parsed, s.repositoryName()))
+			rows = append(rows, parsed.Listing(s.repositoryName()))
 		}
 	}
 	byEnd(rows)
@@ -211,42 +211,6 @@ func pick(rows map[gitmodels.CommitID]gitmodels.Listing, commit string) (gitmode
 		Message: shown + " is ambiguous: several commits with a run begin so"}
 }
 
-// noteRow is a row of what a note says.
-func noteRow(n publish.Parsed, repository string) gitmodels.Listing {
-	row := gitmodels.Listing{
-		Commit: n.Commit, Short: n.Run, Repository: repository,
-		Refs: []gitmodels.RefName{}, Decision: gitmodels.DecisionRun,
-		State: absent(n.State), Cause: absent(n.Cause), Attempt: absent(n.Attempt),
-		Engine: absent(n.Engine), Job: absent(n.Job), Artifacts: absent(n.Artifacts), Metrics: absent(n.Metrics),
-		Name: n.Name, Log: n.Log, RankedBy: n.Best,
-	}
-	// A name that is not the beginning of the commit it names says nothing.
-	if n.Run == "" || !strings.HasPrefix(string(n.Commit), n.Run) {
-		row.Short = n.Commit.Short(7)
-	}
-	row.Run = &row.Short
-	if n.Ref != "" {
-		row.Refs = append(row.Refs, n.Ref)
-	}
-	for _, m := range n.Values {
-		if row.Values == nil {
-			row.Values = map[string]gitmodels.Number{}
-		}
-		row.Values[m.Name] = m.Final
-	}
-	if !n.Finished.IsZero() {
-		row.Finished = &n.Finished
-	}
-	if !n.Started.IsZero() {
-		row.Started = &n.Started
-	}
-	for _, before := range n.Previous {
-		row.Attempts = append(row.Attempts, gitmodels.AttemptRow{
-			N: before.N, Name: gitmodels.AttemptName(n.Run, before.N), State: before.State, EndCause: before.Cause})
-	}
-	return row
-}
-
 // repositoryName is how a repository is called where no ledger names it: in a
 // clone as the server's is, by the last part of the remote's URL, whatever the
 // clone's folder is called.
@@ -260,13 +224,4 @@ func (s *site) repositoryName() string {
 		name = name[i+1:]
 	}
 	return gitmodels.Printable(strings.TrimSuffix(name, ".git"), 100)
-}
-
-// absent is nil for what is not there.
-func absent[T comparable](v T) *T {
-	var zero T
-	if v == zero {
-		return nil
-	}
-	return &v
 }

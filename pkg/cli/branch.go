@@ -140,7 +140,7 @@ func noteHeadline(ctx context.Context, s *site, commit gitmodels.CommitID) (stri
 		return "", err
 	}
 	if parsed, ours := publish.ParseNote(text, commit); ok && ours {
-		row := noteRow(parsed, s.repositoryName())
+		row := parsed.Listing(s.repositoryName())
 		word, _ := stateOf(row)
 		return strings.TrimRight(word+"  "+resultOf(row, ""), " "), nil
 	}

@@ -86,7 +86,7 @@ func (p *program) printSettings(settings []policy.Setting, asJSON bool) error {
 	if asJSON {
 		list := make([]setting, len(settings))
 		for i, s := range settings {
-			list[i] = setting{Key: s.Key, Value: absent(s.Value), Origin: s.Origin, Note: absent(s.Note)}
+			list[i] = setting{Key: s.Key, Value: gitmodels.Absent(s.Value), Origin: s.Origin, Note: gitmodels.Absent(s.Note)}
 		}
 		return p.json(list)
 	}

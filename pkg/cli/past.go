@@ -101,7 +101,7 @@ func (h *past) row(ctx context.Context, commit gitmodels.CommitID) (gitmodels.Li
 			return row, false, err
 		}
 		if parsed, ours := publish.ParseNote(text, commit); noted && ours {
-			row, ok = noteRow(parsed, h.site.repositoryName()), true
+			row, ok = parsed.Listing(h.site.repositoryName()), true
 		}
 	}
 	return row, ok && row.Run != nil, nil

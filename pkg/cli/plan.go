@@ -204,7 +204,7 @@ func planOf(ctx context.Context, s *site, rows []gitmodels.Listing, line gitmode
 	if own != nil {
 		a.Listing = *own
 	} else {
-		a.Engine = absent(made.Engine)
+		a.Engine = gitmodels.Absent(made.Engine)
 		a.Artifacts, a.Metrics = under(made.Artifacts, short), under(made.Metrics, short)
 	}
 	a.Listing.Refs = []gitmodels.RefName{line}

@@ -92,7 +92,7 @@ func (h *past) cloneStatus(ctx context.Context) (cloneStatus, error) {
 	if err != nil {
 		return st, err
 	}
-	st.Branch = absent(branch)
+	st.Branch = gitmodels.Absent(branch)
 	head, err := s.repo.Peel(ctx, "HEAD")
 	if isKind(err, gitmodels.NotFound) {
 		return st, nil

@@ -177,6 +177,15 @@ type Listing struct {
 	Stages    []StageView  `json:"stages,omitempty"`
 }
 
+// Absent is the pointer to v, or nil for what is not there.
+func Absent[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
 // PushView is a push as `show` tells it.
 type PushView struct {
 	Ref      RefName   `json:"ref"`

@@ -128,24 +128,6 @@ func StateWords(row gitmodels.Listing) string {
 	return words
 }
 
-// NoteRow is what a note says of a commit, as the runner would say it; false
-// when it says nothing of ours.
-func NoteRow(text string, commit gitmodels.CommitID) (gitmodels.Listing, bool) {
-	p, ok := publish.ParseNote(text, commit)
-	if !ok {
-		return gitmodels.Listing{}, false
-	}
-	row := gitmodels.Listing{Run: &p.Run, Commit: commit, Decision: gitmodels.DecisionRun, State: &p.State, Cause: &p.Cause,
-		Attempt: &p.Attempt, Artifacts: &p.Artifacts, Values: map[string]gitmodels.Number{}}
-	for _, m := range p.Values {
-		row.Values[m.Name] = m.Final
-	}
-	if !p.Started.IsZero() {
-		row.Started, row.Finished = &p.Started, &p.Finished
-	}
-	return row, true
-}
-
 // Match puts each receipt to the update it is about.
 func Match(to []*gitmodels.Receipt, updates []gitmodels.Update, receipts []gitmodels.Receipt) {
 	for i := range receipts {

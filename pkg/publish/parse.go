@@ -201,3 +201,39 @@ func parseCount(s string) int {
 	}
 	return int(n)
 }
+
+// Listing is the row of what a note says, of the repository that is called so.
+func (n Parsed) Listing(repository string) gitmodels.Listing {
+	row := gitmodels.Listing{
+		Commit: n.Commit, Short: n.Run, Repository: repository,
+		Refs: []gitmodels.RefName{}, Decision: gitmodels.DecisionRun,
+		State: gitmodels.Absent(n.State), Cause: gitmodels.Absent(n.Cause), Attempt: gitmodels.Absent(n.Attempt),
+		Engine: gitmodels.Absent(n.Engine), Job: gitmodels.Absent(n.Job), Artifacts: gitmodels.Absent(n.Artifacts), Metrics: gitmodels.Absent(n.Metrics),
+		Name: n.Name, Log: n.Log, RankedBy: n.Best,
+	}
+	// A name that is not the beginning of the commit it names says nothing.
+	if n.Run == "" || !strings.HasPrefix(string(n.Commit), n.Run) {
+		row.Short = n.Commit.Short(7)
+	}
+	row.Run = &row.Short
+	if n.Ref != "" {
+		row.Refs = append(row.Refs, n.Ref)
+	}
+	for _, m := range n.Values {
+		if row.Values == nil {
+			row.Values = map[string]gitmodels.Number{}
+		}
+		row.Values[m.Name] = m.Final
+	}
+	if !n.Finished.IsZero() {
+		row.Finished = &n.Finished
+	}
+	if !n.Started.IsZero() {
+		row.Started = &n.Started
+	}
+	for _, before := range n.Previous {
+		row.Attempts = append(row.Attempts, gitmodels.AttemptRow{
+			N: before.N, Name: gitmodels.AttemptName(n.Run, before.N), State: before.State, EndCause: before.Cause})
+	}
+	return row
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/hook"
+	"github.com/git-models/git-models/pkg/publish"
 	"github.com/git-models/git-models/pkg/spool"
 	"github.com/git-models/git-models/pkg/wire"
 )
@@ -198,14 +199,13 @@ func (h *handOff) status(b *hook.Block, r *request) {
 		ctx, cancel := context.WithTimeout(context.Background(), looking)
 		defer cancel()
 		note, ok, err := h.session.ReadNote(ctx, h.site.Policy.NotesRef, r.New)
-		if ok && err == nil {
-			r.row, ok = hook.NoteRow(note, r.New)
-		}
-		if !ok || err != nil {
+		parsed, ours := publish.ParseNote(note, r.New)
+		if !ok || !ours || err != nil {
 			b.Say("%s has no outcome yet, and no runner is answering.", short).Say("Nothing is lost.")
 			b.Whole("on the server: " + h.runnerCommand())
 			return
 		}
+		r.row = parsed.Listing(h.site.Name())
 		r.err, r.noted, from = nil, true, " (by its note; no runner is answering)"
 	}
 	if h.refused(b, r) {

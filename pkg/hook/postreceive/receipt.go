@@ -9,6 +9,7 @@ import (
 	"github.com/git-models/git-models/pkg/gate"
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/hook"
+	"github.com/git-models/git-models/pkg/publish"
 	"github.com/git-models/git-models/pkg/wire"
 )
 
@@ -164,9 +165,11 @@ func (h *handOff) last(ctx context.Context, b *hook.Block, o hook.Outlook) {
 		if err != nil || !ok {
 			return
 		}
-		if row, ok = hook.NoteRow(note, o.Old); !ok {
+		parsed, ours := publish.ParseNote(note, o.Old)
+		if !ours {
 			return
 		}
+		row = parsed.Listing(h.site.Name())
 	default:
 		return
 	}

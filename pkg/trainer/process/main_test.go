@@ -263,7 +263,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o755), copyFile(exe), os.Mkdir(tmp, 0o700), os.Chown(tmp, nobody, nobody)); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-test.v", "-test.timeout=180s", "-test.skip=^Fuzz"}
+	args := []string{"-test.v", "-test.timeout=10m", "-test.skip=^Fuzz"}
 	if testing.Short() {
 		args = append(args, "-test.short")
 	}
