@@ -67,7 +67,7 @@ def print_table(rows, commits):
     print("| what | measured | reach | |\n|---|---|---|---|")
     for row in rows:
         met = {True: "", False: "**missed**", None: ""}[row["met"]]
-        print(f"| {row['row']} | {row['figure']} {met}| {row['reach']} | {row['how']} |".replace("  ", " "))
+        print(f"| {row['row']} | {row['figure']} {met} | {row['reach']} | {row['how']} |".replace("  ", " "))
 
 
 if __name__ == "__main__":
