@@ -1,11 +1,13 @@
 package registry
 
 import (
+	"fmt"
 	"net/http"
 	"os/exec"
 	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -262,7 +264,19 @@ func TestStopped(t *testing.T) {
 	stop()
 	_, err := c.Image(t.Context(), i.Name, "one")
 	wantError(t, err, gitmodels.Waiting, "registry: "+f.host+" does not answer: 502")
-	f.Close()
-	_, err = c.Image(t.Context(), i.Name, "one")
-	wantError(t, err, gitmodels.Waiting, "registry: "+f.host+" does not answer", "connection refused")
+	nobody := unheard(t)
+	_, err = c.Image(t.Context(), nobody+"/stopped", "one")
+	wantError(t, err, gitmodels.Waiting, "registry: "+nobody+" does not answer", "connection refused")
+}
+
+// unheard is a port that nobody listens on and nobody else can take meanwhile.
+func unheard(t *testing.T) (host string) {
+	t.Helper()
+	s, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	must(t, err)
+	t.Cleanup(func() { must(t, syscall.Close(s)) })
+	must(t, syscall.Bind(s, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	at, err := syscall.Getsockname(s)
+	must(t, err)
+	return fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port)
 }

@@ -132,7 +132,7 @@ func (k *keychain) runHelper(ctx context.Context, program, host string) ([]byte,
 		err = context.Cause(ctx)
 	case out.more:
 		return nil, errPrinted
-	case errors.Is(err, exec.ErrWaitDelay), errors.Is(err, syscall.EPIPE): // it ended well, without reading all or with a child left
+	case errors.Is(err, exec.ErrWaitDelay): // it ended well; what it left behind is cut off
 		err = nil
 	}
 	return out.kept.Bytes(), err
