@@ -421,6 +421,23 @@ func TestBadNames(t *testing.T) {
 	wantError(t, err, gitmodels.Invalid, "digest latest")
 }
 
+// TestBounded sends answers at the bound and one byte beyond.
+func TestBounded(t *testing.T) {
+	for _, size := range []int{0, 1, 4 << 20, 4<<20 + 1} {
+		f := newFront(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, size)) }))
+		g := &guard{base: http.DefaultTransport, plain: true, timeout: 2 * time.Minute}
+		req, err := http.NewRequestWithContext(t.Context(), "GET", f.URL, nil)
+		must(t, err)
+		resp, err := g.RoundTrip(req)
+		must(t, err)
+		b, err := io.ReadAll(resp.Body)
+		must(t, resp.Body.Close())
+		if len(b) != min(size, 4<<20) || (err != nil) != (size > 4<<20) || err != nil && !errors.Is(err, errBig) {
+			t.Errorf("%d bytes: %d came, %v", size, len(b), err)
+		}
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 	got := map[string]time.Duration{}
