@@ -38,8 +38,9 @@ type CommitInfo struct {
 
 // ExportReport says what an export of a commit's files made.
 type ExportReport struct {
-	Files    int   // regular files written
-	Bytes    int64 // in them
+	Files    int    // regular files written
+	Bytes    int64  // in them
+	Sum      string // of a context: SHA-256 of its paths, modes and contents, in hex
 	Warnings []string
 }
 

@@ -166,7 +166,7 @@ func (r *Repo) exportTo(ctx context.Context, commit gitmodels.CommitID, work str
 	}
 	defer root.Close()
 	u := newUnpacker(root, limit, submodules)
-	if err := r.archive(ctx, commit, shadow, u.unpack); err != nil {
+	if err := r.archive(ctx, commit, ".", shadow, u.unpack); err != nil {
 		return gitmodels.ExportReport{}, fail(err)
 	}
 	if err := u.finish(); err != nil {
@@ -193,15 +193,15 @@ func (r *Repo) makeShadow(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "HEAD"), []byte("ref: refs/heads/none\n"), 0o600)
 }
 
-// archive gives the tar stream of the commit to read. The child ends before it
+// archive gives the tar stream of a folder of the commit to read. The child ends before it
 // returns, and its failure is the error, unless read failed by itself.
-func (r *Repo) archive(ctx context.Context, commit gitmodels.CommitID, shadow string, read func(context.Context, *tar.Reader) error) error {
+func (r *Repo) archive(ctx context.Context, commit gitmodels.CommitID, folder, shadow string, read func(context.Context, *tar.Reader) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := call{
 		gitDir: shadow,
-		args:   []string{"archive", "--format=tar", string(commit)},
-		env:    append([]string{"GIT_OBJECT_DIRECTORY=" + filepath.Join(r.common, "objects")}, r.quarantine...),
+		args:   []string{"archive", "--format=tar", string(commit), "--", folder},
+		env:    append([]string{"GIT_LITERAL_PATHSPECS=1", "GIT_OBJECT_DIRECTORY=" + filepath.Join(r.common, "objects")}, r.quarantine...),
 		// Larger files are streamed instead of held in memory.
 		config: []string{"core.bigFileThreshold=32m", "tar.umask=0022"},
 	}

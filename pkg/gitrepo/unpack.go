@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -22,20 +23,33 @@ const maxWarnings = 20
 // below 1024 bytes.
 var lfsMagic = []byte("version https://git-lfs.github.com/spec/v1\n")
 
-// unpacker writes the members of an archive below root. Links are written last,
-// when it is known where each leads, so that no member is ever written through
-// one.
-type unpacker struct {
-	root       *os.Root
+// members checks what an archive holds, one after the other, and remembers what
+// there is to say about it.
+type members struct {
+	prefix     string                 // of the folder that counts, with a slash, or empty
+	keep       func(path string) bool // nil: everything
 	limit      exportLimit
 	submodules map[string]bool
-	folders    map[string]bool
 	links      map[string]string // path → target
 	seen       map[string]string // path with its case folded → path
 	entries    int
 	report     gitmodels.ExportReport
 	warnings   map[string][]string // by sort
 	buffer     []byte
+}
+
+func newMembers(limit exportLimit, submodules map[string]bool) *members {
+	return &members{limit: limit, submodules: submodules, links: map[string]string{}, seen: map[string]string{},
+		warnings: map[string][]string{}, buffer: make([]byte, 256<<10)}
+}
+
+// unpacker writes the members of an archive below root. Links are written last,
+// when it is known where each leads, so that no member is ever written through
+// one.
+type unpacker struct {
+	*members
+	root    *os.Root
+	folders map[string]bool
 
 	// The folder of the last file, kept open: a tree comes folder by folder.
 	current     *os.Root
@@ -43,17 +57,18 @@ type unpacker struct {
 }
 
 func newUnpacker(root *os.Root, limit exportLimit, submodules map[string]bool) *unpacker {
-	return &unpacker{
-		root: root, limit: limit, submodules: submodules,
-		folders: map[string]bool{".": true}, links: map[string]string{}, seen: map[string]string{},
-		warnings: map[string][]string{}, buffer: make([]byte, 256<<10),
-		current: root, currentPath: ".",
-	}
+	return &unpacker{members: newMembers(limit, submodules), root: root, folders: map[string]bool{".": true},
+		current: root, currentPath: "."}
 }
 
 // unpack reads the archive to its end.
 func (u *unpacker) unpack(ctx context.Context, in *tar.Reader) error {
 	defer u.leave()
+	return u.read(ctx, in, u.member)
+}
+
+// read gives each member to take, by its path below the prefix.
+func (m *members) read(ctx context.Context, in *tar.Reader, take func(*tar.Header, io.Reader) error) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -68,63 +83,76 @@ func (u *unpacker) unpack(ctx context.Context, in *tar.Reader) error {
 		if h.Typeflag == tar.TypeXGlobalHeader {
 			continue // the commit id
 		}
-		if err := u.member(h, in); err != nil {
+		name, ok := strings.CutPrefix(h.Name, m.prefix)
+		if h.Name = strings.TrimSuffix(name, "/"); !ok || h.Name == "" || m.keep != nil && h.Typeflag != tar.TypeDir && !m.keep(h.Name) {
+			continue
+		}
+		if err := m.admit(h.Name, h); err != nil {
+			return err
+		}
+		if err := take(h, in); err != nil {
 			return err
 		}
 	}
 }
 
 func (u *unpacker) member(h *tar.Header, in io.Reader) error {
-	name := strings.TrimSuffix(h.Name, "/")
-	if err := u.admit(name); err != nil {
+	switch h.Typeflag {
+	case tar.TypeDir:
+		return u.folder(h.Name)
+	case tar.TypeSymlink:
+		return u.folder(path.Dir(h.Name))
+	}
+	return u.file(h.Name, h, in)
+}
+
+// admit checks a member as if no survey had been made: what was surveyed are
+// trees, what is written is the archive. Links are kept for the end.
+func (m *members) admit(name string, h *tar.Header) error {
+	if err := m.admitPath(name); err != nil {
 		return err
 	}
 	switch h.Typeflag {
 	case tar.TypeDir:
-		if u.submodules[name] {
-			u.warn("submodule", fmt.Sprintf("submodule %s is an empty folder: its files are not part of the commit", show(name)))
+		if m.submodules[m.prefix+name] {
+			m.warn("submodule", fmt.Sprintf("submodule %s is an empty folder: its files are not part of the commit", show(name)))
 		}
-		return u.folder(name)
+		return nil
 	case tar.TypeSymlink:
-		if err := u.folder(path.Dir(name)); err != nil {
-			return err
-		}
-		u.links[name] = h.Linkname
+		m.links[name] = h.Linkname
 		return nil
 	case tar.TypeReg:
-		if h.Size > u.limit.FileSize {
-			return refuse(name, "it is %d bytes, the limit is %d", h.Size, u.limit.FileSize)
+		if h.Size > m.limit.FileSize {
+			return refuse(name, "it is %d bytes, the limit is %d", h.Size, m.limit.FileSize)
 		}
-		if u.report.Bytes += h.Size; u.report.Bytes > u.limit.Bytes {
-			return refuse(name, "the files before it and this one are over the limit of %d bytes", u.limit.Bytes)
+		if m.report.Bytes += h.Size; m.report.Bytes > m.limit.Bytes {
+			return refuse(name, "the files before it and this one are over the limit of %d bytes", m.limit.Bytes)
 		}
-		return u.file(name, h, in)
+		return nil
 	}
 	return refuse(name, "the archive lists it as type %q", h.Typeflag)
 }
 
-// admit checks a path as if no survey had been made: what was surveyed are
-// trees, what is written is the archive.
-func (u *unpacker) admit(name string) error {
+func (m *members) admitPath(name string) error {
 	for part := range strings.SplitSeq(name, "/") {
 		if err := checkName(part); err != nil {
 			return refuse(name, "%v", err)
 		}
 	}
-	if err := checkBounds(name, strings.Count(name, "/")+1, u.limit); err != nil {
+	if err := checkBounds(name, strings.Count(name, "/")+1, m.limit); err != nil {
 		return err
 	}
-	if u.entries++; u.entries > u.limit.Entries {
-		return refuse(name, "the archive has more than %d members", u.limit.Entries)
+	if m.entries++; m.entries > m.limit.Entries {
+		return refuse(name, "the archive has more than %d members", m.limit.Entries)
 	}
 	folded := strings.ToLower(name)
-	switch other, ok := u.seen[folded]; {
+	switch other, ok := m.seen[folded]; {
 	case !ok:
-		u.seen[folded] = name
+		m.seen[folded] = name
 	case other == name:
 		return refuse(name, "the archive lists it twice")
 	default:
-		u.warn("case", fmt.Sprintf("%s and %s differ only in case", show(other), show(name)))
+		m.warn("case", fmt.Sprintf("%s and %s differ only in case", show(other), show(name)))
 	}
 	return nil
 }
@@ -161,31 +189,39 @@ func (u *unpacker) file(name string, h *tar.Header, in io.Reader) error {
 	if closed := f.Close(); err == nil {
 		err = closed
 	}
-	u.report.Files++
 	return err
 }
 
 func (u *unpacker) content(f *os.File, name string, h *tar.Header, in io.Reader) error {
-	head := u.buffer[:min(h.Size, int64(len(u.buffer)))]
-	if _, err := io.ReadFull(in, head); err != nil {
+	if err := u.copy(f, name, h, in); err != nil {
 		return err
-	}
-	if h.Size < 1024 && bytes.HasPrefix(head, lfsMagic) {
-		u.warn("lfs", fmt.Sprintf("%s is a Git LFS pointer, not the file itself", show(name)))
-	}
-	if _, err := f.Write(head); err != nil {
-		return err
-	}
-	if h.Size > int64(len(head)) {
-		if _, err := io.CopyBuffer(onlyWriter{f}, in, u.buffer); err != nil {
-			return err
-		}
 	}
 	mode := os.FileMode(0o644)
 	if h.Mode&0o100 != 0 {
 		mode = 0o755
 	}
 	return f.Chmod(mode)
+}
+
+// copy writes the content of a file to out.
+func (m *members) copy(out io.Writer, name string, h *tar.Header, in io.Reader) error {
+	head := m.buffer[:min(h.Size, int64(len(m.buffer)))]
+	if _, err := io.ReadFull(in, head); err != nil {
+		return err
+	}
+	if h.Size < 1024 && bytes.HasPrefix(head, lfsMagic) {
+		m.warn("lfs", fmt.Sprintf("%s is a Git LFS pointer, not the file itself", show(name)))
+	}
+	if _, err := out.Write(head); err != nil {
+		return err
+	}
+	if h.Size > int64(len(head)) {
+		if _, err := io.CopyBuffer(onlyWriter{out}, in, m.buffer); err != nil {
+			return err
+		}
+	}
+	m.report.Files++
+	return nil
 }
 
 // onlyWriter hides ReadFrom, so that io.CopyBuffer uses the buffer it is given.
@@ -217,22 +253,22 @@ func (u *unpacker) leave() {
 
 // finish writes the links that stay inside.
 func (u *unpacker) finish() error {
-	paths := make([]string, 0, len(u.links))
-	for p := range u.links {
-		paths = append(paths, p)
-	}
-	slices.Sort(paths)
+	return u.inside(func(path, target string) error { return u.root.Symlink(target, path) })
+}
+
+// inside gives the links that stay inside the tree to write, by path.
+func (m *members) inside(write func(path, target string) error) error {
 	steps := maxSteps
-	for _, p := range paths {
-		why := leads(u.links, p, u.limit.Depth, &steps)
+	for _, p := range slices.Sorted(maps.Keys(m.links)) {
+		why := leads(m.links, p, m.limit.Depth, &steps)
 		if steps < 0 {
 			return refuse(p, "the links of the commit lead through each other too often")
 		}
 		if why != "" {
-			u.warn("link", fmt.Sprintf("link %s is left out: its target %s %s", show(p), show(u.links[p]), why))
+			m.warn("link", fmt.Sprintf("link %s is left out: its target %s %s", show(p), show(m.links[p]), why))
 			continue
 		}
-		if err := u.root.Symlink(u.links[p], p); err != nil {
+		if err := write(p, m.links[p]); err != nil {
 			return err
 		}
 	}
@@ -296,22 +332,22 @@ const (
 	maxSteps = 5_000_000
 )
 
-func (u *unpacker) warn(sort, text string) {
-	u.warnings[sort] = append(u.warnings[sort], text)
-	if n := len(u.warnings[sort]); n > maxWarnings+1 {
-		u.warnings[sort] = u.warnings[sort][:maxWarnings+1]
+func (m *members) warn(sort, text string) {
+	m.warnings[sort] = append(m.warnings[sort], text)
+	if n := len(m.warnings[sort]); n > maxWarnings+1 {
+		m.warnings[sort] = m.warnings[sort][:maxWarnings+1]
 	}
 }
 
-func (u *unpacker) result() gitmodels.ExportReport {
+func (m *members) result() gitmodels.ExportReport {
 	for _, sort := range []string{"submodule", "link", "lfs", "case"} {
-		w := u.warnings[sort]
+		w := m.warnings[sort]
 		if len(w) > maxWarnings {
 			w = append(w[:maxWarnings], "and more of the same")
 		}
-		u.report.Warnings = append(u.report.Warnings, w...)
+		m.report.Warnings = append(m.report.Warnings, w...)
 	}
-	return u.report
+	return m.report
 }
 
 func show(name string) string { return gitmodels.Printable(name, 120) }
