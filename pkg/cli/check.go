@@ -17,6 +17,7 @@ import (
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/gitrepo"
 	"github.com/git-models/git-models/pkg/hydra"
+	"github.com/git-models/git-models/pkg/pipeline/dockerfile"
 	"github.com/git-models/git-models/pkg/pipeline/document"
 	"github.com/git-models/git-models/pkg/plan"
 )
@@ -61,6 +62,7 @@ func (p *program) lint(c *urfave.Context) error {
 	}
 	made, err := plan.Make(c.Context, plan.Input{
 		Commit: commit, Ref: "refs/heads/models", Repository: s.repositoryName(), Policy: s.policy, Files: s.repo,
+		Dockerfile: dockerfile.Check,
 	})
 	files := []string{".models.yaml"}
 	if made != nil {

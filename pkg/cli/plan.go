@@ -16,6 +16,7 @@ import (
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/gitrepo"
 	"github.com/git-models/git-models/pkg/pipeline"
+	"github.com/git-models/git-models/pkg/pipeline/dockerfile"
 	"github.com/git-models/git-models/pkg/plan"
 	"github.com/git-models/git-models/pkg/policy"
 )
@@ -78,6 +79,7 @@ func (p *program) plan(c *urfave.Context) error {
 	}
 	made, err := plan.Make(ctx, plan.Input{
 		Commit: commit, Ref: line, Repository: s.repositoryName(), Policy: s.filesPolicy(), Files: s.repo,
+		Dockerfile: dockerfile.Check,
 	})
 	var faults *plan.Faults
 	if errors.As(err, &faults) {

@@ -10,6 +10,7 @@ import (
 	"github.com/git-models/git-models/pkg/gate"
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/hook"
+	"github.com/git-models/git-models/pkg/pipeline/dockerfile"
 	"github.com/git-models/git-models/pkg/plan"
 )
 
@@ -267,6 +268,7 @@ func (p *program) checkFiles(ctx context.Context, s *site, out outgoing) error {
 	}
 	made, err := plan.Make(ctx, plan.Input{
 		Commit: out.commit, Ref: out.line, Repository: s.repositoryName(), Policy: s.filesPolicy(), Files: s.repo,
+		Dockerfile: dockerfile.Check,
 	})
 	var faults *plan.Faults
 	switch {

@@ -38,3 +38,10 @@ type ConfigEntry struct {
 func (e ConfigEntry) Protected() bool {
 	return e.Scope == "system" || e.Scope == "global" || e.Scope == "command" || e.Scope == "home"
 }
+
+// TreeEntry is one name in a folder of a commit, as it is stored: the name is
+// whatever the pusher's tree holds.
+type TreeEntry struct {
+	Name string
+	Kind FileKind // KindFile, KindFolder, KindLink or KindSubmodule
+}

@@ -43,6 +43,80 @@ func (r *Repo) files(objs *objects, commit gitmodels.CommitID, paths []string) (
 	return found, nil
 }
 
+// List is what the folder of a commit holds, in the order of its tree and at most
+// limit entries: ask for one more than you want, and you see whether there are
+// more. Files of every size and mode are KindFile. Paths are as in Files; one
+// that is no folder of the commit is an Error of Kind NotFound. Names come as
+// they are stored: nothing is known of them but that they hold no NUL.
+func (r *Repo) List(ctx context.Context, commit gitmodels.CommitID, folder string, limit int) ([]gitmodels.TreeEntry, error) {
+	objs := r.objects(ctx)
+	defer objs.close()
+	return r.list(objs, commit, folder, limit)
+}
+
+func (r *Repo) list(objs *objects, commit gitmodels.CommitID, folder string, limit int) ([]gitmodels.TreeEntry, error) {
+	if err := r.checkID(commit); err != nil {
+		return nil, err
+	}
+	if err := checkPath(folder); err != nil {
+		return nil, err
+	}
+	tree, err := objs.tree(string(commit) + "^{tree}")
+	if err != nil {
+		return nil, err
+	}
+	for part := range strings.SplitSeq(folder, "/") {
+		entry, ok, err := tree.find(part)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || !entry.is(modeTree) {
+			return nil, &gitmodels.Error{Kind: gitmodels.NotFound, Op: "list folder",
+				Message: fmt.Sprintf("the commit has no folder %s", gitmodels.Printable(folder, 200))}
+		}
+		if tree, err = objs.tree(entry.id); err != nil {
+			return nil, err
+		}
+	}
+	return tree.list(folder, limit)
+}
+
+// list names the first entries.
+func (t treeData) list(folder string, limit int) (entries []gitmodels.TreeEntry, err error) {
+	unknown := uint32(0)
+	err = t.each(func(mode uint32, name, _ []byte) bool {
+		if len(entries) >= limit {
+			return false
+		}
+		kind, ok := fileKind(mode)
+		if !ok {
+			unknown = mode
+			return false
+		}
+		entries = append(entries, gitmodels.TreeEntry{Name: string(name), Kind: kind})
+		return true
+	})
+	if err == nil && unknown != 0 {
+		err = t.fault("a name in %s has the mode %o, which git does not know", gitmodels.Printable(folder, 200), unknown)
+	}
+	return entries, err
+}
+
+// fileKind is what the mode of a tree entry stands for.
+func fileKind(mode uint32) (kind gitmodels.FileKind, ok bool) {
+	switch mode & modeType {
+	case modeFile:
+		return gitmodels.KindFile, true
+	case modeTree:
+		return gitmodels.KindFolder, true
+	case modeLink:
+		return gitmodels.KindLink, true
+	case modeCommit:
+		return gitmodels.KindSubmodule, true
+	}
+	return "", false
+}
+
 // checkPath refuses what is no clean relative path.
 func checkPath(p string) error {
 	bad := ""

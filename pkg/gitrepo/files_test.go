@@ -2,6 +2,7 @@ package gitrepo
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -186,5 +187,68 @@ func FuzzParseCommit(f *testing.F) {
 		if strings.ContainsAny(info.Subject, "\n") {
 			t.Fatalf("subject %q has lines", info.Subject)
 		}
+	})
+}
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	formats(t, func(t *testing.T, r *Repo) {
+		id := commit(t, r, content{
+			"src/a.py":             "",
+			"src/run":              "exec:#!/bin/sh",
+			"src/data/x":           "",
+			"src/link":             "link:nowhere",
+			"src/vendor":           "submodule:" + strings.Repeat("a", r.IDLength()),
+			"src/od\nd \xff name":  "",
+			"src/huge":             strings.Repeat("x", gitmodels.MaxPipelineFile+1),
+			"elsewhere/not/wanted": "",
+		})
+		want := []gitmodels.TreeEntry{
+			{Name: "a.py", Kind: gitmodels.KindFile}, {Name: "data", Kind: gitmodels.KindFolder},
+			{Name: "huge", Kind: gitmodels.KindFile}, {Name: "link", Kind: gitmodels.KindLink},
+			{Name: "od\nd \xff name", Kind: gitmodels.KindFile}, {Name: "run", Kind: gitmodels.KindFile},
+			{Name: "vendor", Kind: gitmodels.KindSubmodule},
+		}
+		session := r.Session(t.Context())
+		defer session.Close()
+		for name, from := range map[string]interface {
+			List(context.Context, gitmodels.CommitID, string, int) ([]gitmodels.TreeEntry, error)
+		}{"repository": r, "session": session} {
+			if diff := cmp.Diff(want, must(from.List(t.Context(), id, "src", 100))(t)); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+			if diff := cmp.Diff(want[:2], must(from.List(t.Context(), id, "src", 2))(t)); diff != "" {
+				t.Errorf("%s, the first two: %s", name, diff)
+			}
+			if diff := cmp.Diff([]gitmodels.TreeEntry{{Name: "x", Kind: gitmodels.KindFile}}, must(from.List(t.Context(), id, "src/data", 9))(t)); diff != "" {
+				t.Errorf("%s, deeper: %s", name, diff)
+			}
+			for _, folder := range []string{"nothing", "src/a.py", "src/link", "src/vendor", "src/a.py/x", "SRC"} {
+				_, err := from.List(t.Context(), id, folder, 9)
+				wantKind(t, err, gitmodels.NotFound, "no folder "+folder)
+			}
+			for _, folder := range []string{"", "../src", "/src", "src/", "s\nrc"} {
+				_, err := from.List(t.Context(), id, folder, 9)
+				wantKind(t, err, gitmodels.Invalid, "want a path inside the repository")
+			}
+		}
+	})
+}
+
+// Trees that git would not have made are listed as they stand, or refused.
+func TestListOddTree(t *testing.T) {
+	t.Parallel()
+	formats(t, func(t *testing.T, r *Repo) {
+		b := blob(t, r, "x")
+		odd := rawTree(t, r, treeEntry{modeFile | 0o644, "..", b}, treeEntry{modeFile | 0o644, "a/b", b}, treeEntry{modeFile, "a/b", b})
+		id := commitTree(t, r, rawTree(t, r, treeEntry{modeTree, "src", odd}), "odd")
+		want := []gitmodels.TreeEntry{{Name: "..", Kind: gitmodels.KindFile}, {Name: "a/b", Kind: gitmodels.KindFile}, {Name: "a/b", Kind: gitmodels.KindFile}}
+		if diff := cmp.Diff(want, must(r.List(t.Context(), id, "src", 9))(t)); diff != "" {
+			t.Error(diff)
+		}
+		odd = rawTree(t, r, treeEntry{0o010644, "pipe", b})
+		id = commitTree(t, r, rawTree(t, r, treeEntry{modeTree, "src", odd}), "a pipe")
+		_, err := r.List(t.Context(), id, "src", 9)
+		wantKind(t, err, gitmodels.Invalid, "which git does not know")
 	})
 }

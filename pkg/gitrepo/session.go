@@ -47,6 +47,11 @@ func (s *Session) Files(ctx context.Context, commit gitmodels.CommitID, paths []
 	return question(ctx, s, func(o *objects) (map[string]gitmodels.TreeFile, error) { return s.files(o, commit, paths) })
 }
 
+// List is Repo.List.
+func (s *Session) List(ctx context.Context, commit gitmodels.CommitID, folder string, limit int) ([]gitmodels.TreeEntry, error) {
+	return question(ctx, s, func(o *objects) ([]gitmodels.TreeEntry, error) { return s.list(o, commit, folder, limit) })
+}
+
 // Commit is Repo.Commit.
 func (s *Session) Commit(ctx context.Context, id gitmodels.CommitID) (gitmodels.CommitInfo, error) {
 	return question(ctx, s, func(o *objects) (gitmodels.CommitInfo, error) { return s.commit(o, id) })

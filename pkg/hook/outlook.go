@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
+	"github.com/git-models/git-models/pkg/pipeline"
 	"github.com/git-models/git-models/pkg/plan"
 )
 
@@ -20,6 +21,9 @@ type Sight struct {
 	Site    Site
 	Objects Objects
 	Steer   gitmodels.Steering
+	// Dockerfile judges the commit's Dockerfile, see plan.Input. The gate's alone:
+	// what it let pass need not be judged again for the receipt.
+	Dockerfile pipeline.JudgeDockerfile
 }
 
 // Files is what a commit's files say: a plan, or faults.
@@ -44,7 +48,7 @@ type Outlook struct {
 
 // Read reads the files of the commit at the tip of an update, as the runner will.
 func (s Sight) Read(ctx context.Context, commit gitmodels.CommitID, ref gitmodels.RefName, name, attempt string) (Files, error) {
-	made, err := plan.Make(ctx, plan.Input{Commit: commit, Ref: ref, Repository: name, Policy: s.Site.Policy, Files: s.Objects, AttemptName: attempt})
+	made, err := plan.Make(ctx, plan.Input{Commit: commit, Ref: ref, Repository: name, Policy: s.Site.Policy, Files: s.Objects, AttemptName: attempt, Dockerfile: s.Dockerfile})
 	var faults *plan.Faults
 	if errors.As(err, &faults) {
 		return Files{Faults: faults.All}, nil

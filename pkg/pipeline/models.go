@@ -17,6 +17,10 @@ const (
 	// DefaultJob and DefaultParams are read when the file names no others.
 	DefaultJob    = "deploy/sagemaker-job-config.yaml"
 	DefaultParams = "deploy/train-config.yaml"
+	// DefaultContext and DefaultDockerfile are what an image is built from when
+	// the file does not say.
+	DefaultContext    = "src"
+	DefaultDockerfile = "src/Dockerfile"
 )
 
 // MisspeltModelsFiles are names that people mean ModelsFile by.
@@ -60,6 +64,7 @@ type Build struct {
 	Dockerfile Field             // path
 	Image      Field             // name in the registry; empty: aws.ecr_repository of the job file, else the repository's name
 	Args       map[string]string // build arguments
+	ArgsAt     map[string]Field  // where each is named
 	Cache      string            // inline, registry, none
 	Always     bool              // build even if an image of the same inputs exists
 	Refresh    bool              // look for newer base images
@@ -83,8 +88,8 @@ var sections = []string{"on", "build", "train", "evaluate", "results"}
 func ParseModels(data []byte) (*Models, []Fault) {
 	m := &Models{
 		Build: Build{
-			Context:    Field{Value: "src"},
-			Dockerfile: Field{Value: "src/Dockerfile"},
+			Context:    Field{Value: DefaultContext},
+			Dockerfile: Field{Value: DefaultDockerfile},
 			Cache:      "inline",
 		},
 		Job:    Field{Value: DefaultJob},
@@ -310,7 +315,7 @@ func (p *modelsReader) args(key string, n *document.Node) {
 		p.fault(n, "", "%s has %d entries; at most %d are allowed", key, len(pairs), maxArgs)
 		return
 	}
-	p.m.Build.Args = map[string]string{}
+	p.m.Build.Args, p.m.Build.ArgsAt = map[string]string{}, map[string]Field{}
 	for _, pair := range pairs {
 		name := pair.Key.Text
 		if !isName(name) {
@@ -321,7 +326,7 @@ func (p *modelsReader) args(key string, n *document.Node) {
 			if hasControl(s) {
 				p.fault(pair.Value, "", "%s.%s holds a control character", key, name)
 			}
-			p.m.Build.Args[name] = s
+			p.m.Build.Args[name], p.m.Build.ArgsAt[name] = s, field(name, pair.Key)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (m *maker) missing(format string, args ...any) {
 
 func (m *maker) make(ctx context.Context) error {
 	// The usual paths in one look; a second one only for paths that are named.
-	first := append([]string{pipeline.ModelsFile, pipeline.DefaultJob, pipeline.DefaultParams}, pipeline.MisspeltModelsFiles...)
+	first := append([]string{pipeline.ModelsFile, pipeline.DefaultJob, pipeline.DefaultParams, pipeline.DefaultContext, pipeline.DefaultDockerfile}, pipeline.MisspeltModelsFiles...)
 	if err := m.read(ctx, first); err != nil {
 		return err
 	}
@@ -70,8 +70,10 @@ func (m *maker) make(ctx context.Context) error {
 	m.plan.Filter = models.Filter
 	m.plan.Evaluate = models.Evaluate
 	m.plan.Best = models.Best
-	m.buildPaths(models)
 	engine := m.engine(models)
+	if err := m.image(ctx, models, engine); err != nil {
+		return err
+	}
 	job := m.job(models, engine)
 	overrides := m.params(models)
 	m.results(models)
@@ -165,32 +167,6 @@ func (m *maker) namedFault(key string, f pipeline.Field) func(problem, suggestio
 			return
 		}
 		m.fault(Fault{File: f.Value, Message: "the file " + problem, Suggestion: suggestion})
-	}
-}
-
-// buildPaths checks that what the file names for the image is there.
-func (m *maker) buildPaths(models *pipeline.Models) {
-	if f := models.Build.Dockerfile; f.Set {
-		say := m.namedFault("build.dockerfile", f)
-		switch got := m.files[f.Value]; got.Kind {
-		case gitmodels.KindFile, gitmodels.KindTooLarge:
-		default:
-			m.content(f.Value, false, say)
-		}
-	}
-	if f := models.Build.Context; f.Set {
-		say := m.namedFault("build.context", f)
-		switch got := m.files[f.Value]; got.Kind {
-		case gitmodels.KindFolder:
-		case gitmodels.KindAbsent:
-			say("is not in the commit", "add the folder, or mend the path")
-		case gitmodels.KindLink:
-			say(linkProblem(got), "name a folder")
-		case gitmodels.KindSubmodule:
-			say("is a submodule, which git archive leaves empty", "name a folder")
-		default:
-			say("is a file", "name a folder")
-		}
 	}
 }
 

@@ -17,10 +17,13 @@ type Fault = document.Fault
 // sorted by file and place.
 type Faults = document.Faults
 
-// Files looks up paths in a commit's tree, without following links. Every path
-// asked for is a key of the answer.
+// Files looks into a commit's tree, without following links.
 type Files interface {
+	// Files looks up paths. Every path asked for is a key of the answer.
 	Files(ctx context.Context, commit gitmodels.CommitID, paths []string) (map[string]gitmodels.TreeFile, error)
+	// List is what a folder of the commit holds, in the order of its tree and at
+	// most limit entries.
+	List(ctx context.Context, commit gitmodels.CommitID, folder string, limit int) ([]gitmodels.TreeEntry, error)
 }
 
 // Input is what a plan is made from.
@@ -31,6 +34,11 @@ type Input struct {
 	Policy      *policy.Policy
 	Files       Files
 	AttemptName string // experiment_name; empty: the commit's short name by policy
+	// Dockerfile judges the commit's Dockerfile: Check of pkg/pipeline/dockerfile.
+	// It is handed in because its parser costs every program that links it 2 MB
+	// and some milliseconds of start-up. Without it nothing is said about what
+	// the file holds: for who asks after the gate has judged.
+	Dockerfile pipeline.JudgeDockerfile
 }
 
 // Plan is what a commit would run here.

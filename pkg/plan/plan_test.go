@@ -3,6 +3,8 @@ package plan_test
 import (
 	"context"
 	"errors"
+	"maps"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/pipeline"
+	"github.com/git-models/git-models/pkg/pipeline/dockerfile"
 	"github.com/git-models/git-models/pkg/plan"
 	"github.com/git-models/git-models/pkg/policy"
 )
@@ -24,6 +27,7 @@ type tree struct {
 	files map[string]gitmodels.TreeFile
 	err   error
 	looks int
+	lists int
 }
 
 func (t *tree) Files(_ context.Context, c gitmodels.CommitID, paths []string) (map[string]gitmodels.TreeFile, error) {
@@ -46,11 +50,29 @@ func (t *tree) Files(_ context.Context, c gitmodels.CommitID, paths []string) (m
 	return out, t.err
 }
 
+func (t *tree) List(_ context.Context, c gitmodels.CommitID, folder string, limit int) ([]gitmodels.TreeEntry, error) {
+	t.lists++
+	if c != commit {
+		return nil, errors.New("another commit was asked for")
+	}
+	var entries []gitmodels.TreeEntry
+	for _, path := range slices.Sorted(maps.Keys(t.files)) {
+		rest, ok := strings.CutPrefix(path, folder+"/")
+		if name, _, below := strings.Cut(rest, "/"); ok && !below && len(entries) < limit {
+			entries = append(entries, gitmodels.TreeEntry{Name: name, Kind: t.files[path].Kind})
+		}
+	}
+	return entries, t.err
+}
+
 // files makes a tree of regular files, path and content in turn.
 func files(pairs ...string) *tree {
 	t := &tree{files: map[string]gitmodels.TreeFile{}}
 	for i := 0; i < len(pairs); i += 2 {
 		t.files[pairs[i]] = gitmodels.TreeFile{Kind: gitmodels.KindFile, Size: int64(len(pairs[i+1])), Data: []byte(pairs[i+1])}
+		for dir := path.Dir(pairs[i]); dir != "."; dir = path.Dir(dir) {
+			t.files[dir] = gitmodels.TreeFile{Kind: gitmodels.KindFolder}
+		}
 	}
 	return t
 }
@@ -80,7 +102,7 @@ var process = []string{"models.engine=process", "models.allowprocess=true"}
 func makePlan(t *testing.T, tr *tree, config ...string) (*plan.Plan, error) {
 	t.Helper()
 	return plan.Make(t.Context(), plan.Input{Commit: commit, Ref: "refs/heads/models", Repository: "dogs",
-		Policy: rules(t, config...), Files: tr, AttemptName: "5a32b0f"})
+		Policy: rules(t, config...), Files: tr, AttemptName: "5a32b0f", Dockerfile: dockerfile.Check})
 }
 
 func TestMake(t *testing.T) {
@@ -164,7 +186,7 @@ func TestMissing(t *testing.T) {
 		"unsandboxed":             {command, []string{"models.engine=process", "models.allowprocess=unsandboxed"}, ""},
 		"the only allowed engine": {command, []string{"models.engines=process", "models.allowprocess=true"}, ""},
 	} {
-		tr := files(".models.yaml", c.models, "gpu.yaml", "job: {gpus: 2}", "deploy/sagemaker-job-config.yaml", "")
+		tr := files("src/Dockerfile", "FROM scratch\n", ".models.yaml", c.models, "gpu.yaml", "job: {gpus: 2}", "deploy/sagemaker-job-config.yaml", "")
 		got, err := makePlan(t, tr, c.config...)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -227,7 +249,9 @@ func TestFaults(t *testing.T) {
 			`.models.yaml:1:17: train.engine "slurm" is not allowed here; allowed here: process, container`}},
 		"no default engine": {files(".models.yaml", ok), []string{"models.engines=process", "models.engines=slurm"}, []string{
 			".models.yaml:1:1: train.engine is not given, and this server has no default; write train: {engine: process}; allowed here: process, slurm"}},
-		"sagemaker without its file": {files(), []string{"models.engine=sagemaker"}, []string{
+		"sagemaker without its files": {files(), []string{"models.engine=sagemaker"}, []string{
+			".models.yaml:1:1: src is not in the commit, and engine sagemaker builds its image from it; add the folder, or name another as build.context",
+			".models.yaml:1:1: src/Dockerfile is not in the commit, and engine sagemaker builds its image from it; add the file, or name another as build.dockerfile",
 			"deploy/sagemaker-job-config.yaml: the file is not in the commit; add the file, or mend the path"}},
 		"results elsewhere": {files(".models.yaml", ok+"results:\n  artifacts: file:///srv/gm/store-evil\n  metrics: file:///srv/gm/store/../x\n"), process, []string{
 			`.models.yaml:3:14: results.artifacts "file:///srv/gm/store-evil" lies outside the stores of this server; allowed here: file:///srv/gm/store`,

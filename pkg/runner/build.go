@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
+	"github.com/git-models/git-models/pkg/pipeline/dockerfile"
 	"github.com/git-models/git-models/pkg/plan"
 )
 
@@ -80,7 +81,7 @@ func (w *worker) plan(ctx context.Context) (kind string, p *plan.Plan, err error
 		return kind, nil, nil
 	}
 	p, err = plan.Make(ctx, plan.Input{Commit: c.Run.Commit, Ref: c.Run.Ref, Repository: c.Repository.Name,
-		Policy: w.pol, Files: session, AttemptName: c.Attempt.Name})
+		Policy: w.pol, Files: session, AttemptName: c.Attempt.Name, Dockerfile: dockerfile.Check})
 	if err != nil {
 		return kind, nil, fmt.Errorf("reading the files of the commit: %w", err)
 	}

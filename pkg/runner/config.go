@@ -83,6 +83,9 @@ type Session interface {
 	ObjectType(ctx context.Context, id gitmodels.CommitID) (string, error)
 	// Files looks paths up in a commit's tree, see gitmodels.TreeFile.
 	Files(ctx context.Context, commit gitmodels.CommitID, paths []string) (map[string]gitmodels.TreeFile, error)
+	// List is what a folder of a commit holds, at most limit entries, see
+	// gitmodels.TreeEntry.
+	List(ctx context.Context, commit gitmodels.CommitID, folder string, limit int) ([]gitmodels.TreeEntry, error)
 	// ChangedPaths lists every path that differs between two commits, uncapped.
 	ChangedPaths(ctx context.Context, from, to gitmodels.CommitID) ([]string, error)
 	Close()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
+	"github.com/git-models/git-models/pkg/pipeline/dockerfile"
 	"github.com/git-models/git-models/pkg/plan"
 	"github.com/git-models/git-models/pkg/policy"
 )
@@ -72,7 +73,7 @@ func (r *round) planOf(ctx context.Context, s Session, ref gitmodels.RefName, co
 	var p *plan.Plan
 	if kind == "commit" {
 		p, err = plan.Make(ctx, plan.Input{Commit: commit, Ref: ref, Repository: r.repo.Name, Policy: r.pol,
-			Files: s, AttemptName: commit.Short(r.pol.Abbrev)})
+			Files: s, AttemptName: commit.Short(r.pol.Abbrev), Dockerfile: dockerfile.Check})
 		var faults *plan.Faults
 		if errors.As(err, &faults) {
 			p, err = nil, nil

@@ -20,6 +20,7 @@ import (
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/gitrepo"
 	"github.com/git-models/git-models/pkg/hook"
+	"github.com/git-models/git-models/pkg/pipeline/dockerfile"
 	"github.com/git-models/git-models/pkg/policy"
 )
 
@@ -175,7 +176,7 @@ func judge(ctx context.Context, e hook.Edges, input []byte, home *string) (judge
 	if len(verdict.Refusals) > 0 {
 		return judgement{blocks: refusals(verdict.Refusals), refused: true}, nil
 	}
-	return consider(ctx, hook.Sight{Site: site, Objects: session, Steer: gitmodels.Steer(options)}, verdict)
+	return consider(ctx, hook.Sight{Site: site, Objects: session, Steer: gitmodels.Steer(options), Dockerfile: dockerfile.Check}, verdict)
 }
 
 // ready says why governed refs cannot be judged here at all.
