@@ -171,11 +171,14 @@ func TestFaults(t *testing.T) {
 		"outside": {"FROM scratch\nCOPY ../README.md data/../../x /x/\n", nil, []string{
 			`src/Dockerfile:2:6: COPY source "../README.md" leaves the context src, beyond which a build sees nothing; move it into src, or name a folder that holds both as build.context of .models.yaml`,
 			`src/Dockerfile:2:19: COPY source "data/../../x" leaves the context src, beyond which a build sees nothing; move it into src, or name a folder that holds both as build.context of .models.yaml`}},
+		"outside, but there": {"FROM scratch\nCOPY ../train.py .. /x/\n", nil, []string{
+			`warning: src/Dockerfile:2:6: COPY source "../train.py" leaves the context src, which some builders refuse`,
+			`warning: src/Dockerfile:2:18: COPY source ".." leaves the context src, which some builders refuse`}},
 		"below a file": {"FROM scratch\nCOPY train.py/x /x/\n", nil, []string{
 			`src/Dockerfile:2:6: COPY source "train.py/x" is not in the context src at this commit; add it and commit it (git check-ignore -v says whether git leaves it out), or mend the path`}},
 		"patterns": {"FROM scratch\nCOPY *.yaml /x/\nCOPY train.py *.lock /x/\nCOPY data/[a /x/\n", nil, []string{
-			`src/Dockerfile:2:6: COPY source "*.yaml" matches nothing in the context src; add the files and commit them, or mend the pattern`,
 			`src/Dockerfile:4:6: COPY source "data/[a" is no pattern: a [ is not closed, or a \ ends it; write \[ for the character itself`,
+			`warning: src/Dockerfile:2:6: COPY source "*.yaml" matches nothing in src, which some builders refuse`,
 			`warning: src/Dockerfile:3:15: COPY source "*.lock" matches nothing in src, which some builders refuse`}},
 		"by variables": {"ARG D=dat\nFROM scratch AS a\nENV E=nope\nFROM a\nARG D\nCOPY $D ${E}/x /x/\n", nil, []string{
 			`src/Dockerfile:6:6: COPY source "dat" is not in the context src at this commit; did you mean data?`,

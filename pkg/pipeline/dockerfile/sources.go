@@ -18,7 +18,6 @@ type source struct {
 	path   string // with its variables replaced, as it stands
 	line   int
 	column int
-	alone  bool // no other source of the instruction may bring what it lacks
 }
 
 // copies notes what an instruction takes from the context. Left out is what
@@ -40,7 +39,7 @@ func (c *checker) copies(s *stage, node *parser.Node, words []string, parents bo
 		case parents && wildcards(value): // another language of patterns
 		default:
 			line, column := c.place(node, word)
-			s.copies = append(s.copies, source{verb, value, line, column, len(words) == 1})
+			s.copies = append(s.copies, source{verb, value, line, column})
 		}
 	}
 }
@@ -78,11 +77,14 @@ func (c *checker) source(ctx context.Context, s source, say func(line, column in
 	named := s.verb + " source " + document.Quote(s.path)
 	folder := gitmodels.Printable(c.image.Context, 80)
 	rel := path.Clean(strings.TrimLeft(s.path, "/"))
-	switch {
-	case rel == "..", strings.HasPrefix(rel, "../"):
-		say(s.line, s.column, named+" leaves the context "+folder+", beyond which a build sees nothing", "move it into "+folder+", or name a folder that holds both as build.context of .models.yaml")
-		return nil
-	case rel == "." || rel == "":
+	outside := rel == ".." || strings.HasPrefix(rel, "../")
+	// BuildKit goes no further up than the context's root, where the classic
+	// builder refuses.
+	rel = strings.TrimPrefix(path.Clean("/"+rel), "/")
+	if rel == "" {
+		if outside {
+			c.warn(s.line, s.column, named+" leaves the context "+folder+", which some builders refuse", "")
+		}
 		return nil
 	}
 	if _, err := path.Match(rel, ""); err != nil && wildcards(rel) {
@@ -99,12 +101,16 @@ func (c *checker) source(ctx context.Context, s source, say func(line, column in
 		return err
 	}
 	switch found.what {
+	case present:
+		if outside {
+			c.warn(s.line, s.column, named+" leaves the context "+folder+", which some builders refuse", "")
+		}
 	case absent:
 		switch {
-		case wildcards(rel) && !s.alone:
-			c.warn(s.line, s.column, named+" matches nothing in "+folder+", which some builders refuse", "")
+		case outside:
+			say(s.line, s.column, named+" leaves the context "+folder+", beyond which a build sees nothing", "move it into "+folder+", or name a folder that holds both as build.context of .models.yaml")
 		case wildcards(rel):
-			say(s.line, s.column, named+" matches nothing in the context "+folder, "add the files and commit them, or mend the pattern")
+			c.warn(s.line, s.column, named+" matches nothing in "+folder+", which some builders refuse", "")
 		default:
 			suggestion, err := c.suggest(ctx, s, found)
 			if err != nil {
