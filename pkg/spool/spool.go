@@ -58,12 +58,16 @@ func Prepare(home string, gid int) error {
 	if gid >= 0 {
 		mode = sharedMode
 	}
-	for _, dir := range []string{root(home), tmpDir(home), newDir(home)} {
+	for _, dir := range []string{root(home), newDir(home)} {
 		if err := folder(dir, mode, gid); err != nil {
 			return err
 		}
 	}
 	if err := folder(badDir(home), privateMode, -1); err != nil {
+		return err
+	}
+	// This one is the last: who can write an entry in it must find the others.
+	if err := folder(tmpDir(home), mode, gid); err != nil {
 		return err
 	}
 	return sweep(home)
