@@ -126,6 +126,9 @@ func hostFault(host string) string {
 	return ""
 }
 
+// ImagePath reports whether path may stand behind the host of an image's name.
+func ImagePath(path string) bool { return pathFault(path) == "" }
+
 // pathFault says what is wrong with the path of an image's name; empty: nothing.
 // Its parts are words of small letters and digits with one dot, one or two _, or
 // any number of - between them.

@@ -28,7 +28,7 @@ func (r *Repo) Context(ctx context.Context, commit gitmodels.CommitID, folder st
 	return r.contextWithin(ctx, commit, folder, keep, out, exportLimit{})
 }
 
-func (r *Repo) contextWithin(ctx context.Context, commit gitmodels.CommitID, folder string, keep func(path string) bool, out io.Writer, limit exportLimit) (gitmodels.ExportReport, error) {
+func (r *Repo) contextWithin(ctx context.Context, commit gitmodels.CommitID, folder string, keep func(path string) bool, out io.Writer, limit exportLimit) (report gitmodels.ExportReport, err error) {
 	limit = limit.orDefault()
 	if err := r.requireCommit(ctx, commit); err != nil {
 		return gitmodels.ExportReport{}, err
@@ -44,7 +44,11 @@ func (r *Repo) contextWithin(ctx context.Context, commit gitmodels.CommitID, fol
 	if err != nil {
 		return gitmodels.ExportReport{}, &gitmodels.Error{Op: "archive " + string(commit), Err: err}
 	}
-	defer os.RemoveAll(shadow)
+	defer func() {
+		if gone := os.RemoveAll(shadow); gone != nil && err == nil {
+			err = &gitmodels.Error{Op: "archive " + string(commit), Err: gone}
+		}
+	}()
 	git := filepath.Join(shadow, "git")
 	if err := r.makeShadow(git); err != nil {
 		return gitmodels.ExportReport{}, &gitmodels.Error{Op: "archive " + string(commit), Err: err}
@@ -56,7 +60,7 @@ func (r *Repo) contextWithin(ctx context.Context, commit gitmodels.CommitID, fol
 	if err := r.archive(ctx, commit, folder, git, p.pack); err != nil {
 		return gitmodels.ExportReport{}, cmp.Or(p.failed, err)
 	}
-	report := p.result()
+	report = p.result()
 	report.Sum = hex.EncodeToString(p.sum.Sum(nil))
 	return report, nil
 }

@@ -193,8 +193,8 @@ func (r *Repo) makeShadow(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "HEAD"), []byte("ref: refs/heads/none\n"), 0o600)
 }
 
-// archive gives the tar stream of a folder of the commit to read. The child ends before it
-// returns, and its failure is the error, unless read failed by itself.
+// archive gives the tar stream of a folder of the commit to read. The child ends
+// before it returns, and its failure is the error, unless read failed by itself.
 func (r *Repo) archive(ctx context.Context, commit gitmodels.CommitID, folder, shadow string, read func(context.Context, *tar.Reader) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -38,8 +38,8 @@ var errMissing = errors.New("no such object")
 // objects reads the first few objects from the repository's files, where they are
 // as git writes them, and all others through one `git cat-file --batch`. Git
 // announces the size before the content, so that what is too large is never read:
-// the child is ended then, and the next read starts another. What is small is
-// kept: neighbouring commits share nearly all of their objects. It is not for
+// the child is ended then, and the next read starts another. Trees and what is small
+// are kept: neighbouring commits share nearly all of their objects. It is not for
 // concurrent use.
 type objects struct {
 	ctx     context.Context // the child's life
@@ -57,9 +57,10 @@ type objects struct {
 	quickly int               // how many objects may still be read from files
 }
 
-// Bounds of what is kept for the next question, in bytes: of all and of one.
+// Bounds of what is kept for the next question, in bytes: of all, and of one that
+// is no tree. A large folder is looked into for every path below it.
 const (
-	maxHeld = 8 << 20
+	maxHeld = 16 << 20
 	maxKept = 1 << 20
 )
 
@@ -274,9 +275,9 @@ func (o *objects) known(name string) (object, bool) {
 	return obj, ok && err == nil
 }
 
-// keep keeps a small object. Nobody changes its data.
+// keep keeps a tree or a small object. Nobody changes its data.
 func (o *objects) keep(name string, obj object) {
-	if obj.data == nil || len(obj.data) > maxKept {
+	if obj.data == nil || obj.kind != "tree" && len(obj.data) > maxKept {
 		return
 	}
 	if o.held += len(obj.data); o.held > maxHeld {

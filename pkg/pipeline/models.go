@@ -1,11 +1,9 @@
 package pipeline
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/pipeline/document"
@@ -290,17 +288,12 @@ func (p *modelsReader) uriField(key string, n *document.Node, f *Field) {
 	}
 }
 
-// imageName is what registries and ECR take for a repository's name.
-var imageName = sync.OnceValue(func() *regexp.Regexp {
-	const part = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*`
-	return regexp.MustCompile(`^` + part + `(?:/` + part + `)*$`)
-})
-
+// image takes what registries and ECR take for a repository's name.
 func (p *modelsReader) image(key string, n *document.Node) {
 	s, ok := p.line(key, n, 1000)
 	switch {
 	case !ok:
-	case len(s) > 256 || !imageName().MatchString(s):
+	case len(s) > 256 || !gitmodels.ImagePath(s):
 		p.fault(n, "write small letters, digits and - _ . between them, such as team/dog-classifier", "%s %s is no name of an image", key, document.Quote(s))
 	default:
 		p.m.Build.Image = field(s, n)
