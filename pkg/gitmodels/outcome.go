@@ -99,6 +99,11 @@ type Outcome struct {
 	Pusher     string    `json:"pusher"`
 	Engine     string    `json:"engine"`
 	Job        string    `json:"job,omitempty"`
+	Image      string    `json:"image,omitempty"`     // host[:port]/name; empty: no image
+	Digest     string    `json:"digest,omitempty"`    // of the image
+	BuildKey   string    `json:"build_key,omitempty"` // what went into it
+	Built      *bool     `json:"built,omitempty"`     // false: it was there already
+	ImageStory           // more of the image
 	Command    []string  `json:"command,omitempty"`
 	Overrides  []string  `json:"overrides,omitempty"`
 	Artifacts  string    `json:"artifacts,omitempty"` // URI
@@ -114,6 +119,13 @@ type Outcome struct {
 	Version    string    `json:"git_models_version"`
 	// Versions of what ran it, such as git and the sandbox.
 	Versions map[string]string `json:"versions,omitempty"`
+}
+
+// ImageStory is what `show` tells of an image beside what it is.
+type ImageStory struct {
+	ImageFrom    CommitID `json:"image_from,omitempty"`    // of one that was there: the commit that it was built from
+	ImageSize    int64    `json:"image_size,omitempty"`    // bytes of its compressed layers
+	ImageSeconds float64  `json:"image_seconds,omitempty"` // that it took to build, or to find
 }
 
 // Duration is how long the attempt took from its first stage to its end.
@@ -165,9 +177,10 @@ type Listing struct {
 	// RankedBy is results.best of the commit, where the source of the row tells it.
 	RankedBy *Best `json:"ranked_by,omitempty"`
 	// Details, in `show` alone.
-	Ahead     *int         `json:"ahead,omitempty"` // of a queued run: how many start before it, as it looks now
-	Subject   string       `json:"subject,omitempty"`
-	Name      string       `json:"name,omitempty"`
+	Ahead   *int   `json:"ahead,omitempty"` // of a queued run: how many start before it, as it looks now
+	Subject string `json:"subject,omitempty"`
+	Name    string `json:"name,omitempty"`
+	ImageStory
 	Command   []string     `json:"command,omitempty"`
 	Overrides []string     `json:"overrides,omitempty"`
 	Warnings  []string     `json:"warnings,omitempty"`

@@ -8,9 +8,10 @@ import (
 
 // Trainer is an engine that runs training. A Job is known to it by Job.Name and
 // Job.Dir; every method may be called again after a crash at any point, by
-// another process, with an equal Job. Methods are safe for concurrent use for
-// different jobs; the runner never calls two at once for the same job, but for
-// Cancel beside Status.
+// another process, with an equal Job, of which Submit alone needs Env and
+// AuthFile. Methods are safe for concurrent use for different jobs; the runner
+// never calls two at once for the same job, but for Cancel beside Status and
+// Submit.
 type Trainer interface {
 	// Engine is its name in configuration, such as "process".
 	Engine() string
@@ -38,8 +39,12 @@ type Job struct {
 	RunID       string   // stamped on what the engine creates
 	Commit      CommitID // stamped likewise
 	Dir         string   // the engine's own folder for this job; nobody else writes there
-	Tree        string   // the export of the commit; the working directory of Command
-	Command     []string // argv; the first word is looked up in the job's PATH
+	Tree        string   // the export of the commit; the working directory of Command. Of a job in an image: unused, the image has it
+	Image       string   // what the engine container runs it in: host[:port]/name@sha256:…; empty elsewhere
+	AuthFile    string   // credentials for pulling Image, in the form of docker's config.json; Submit alone reads it; empty: the engine's own
+	Plain       bool     // the registry of Image speaks plain HTTP
+	GPUs        []string // devices leased to the job, as LeaseGPUs gave them out
+	Command     []string // argv; the first word is looked up in the job's PATH. In an image it follows the ENTRYPOINT
 	Env         map[string]string
 	Writable    []string // folders the job may write: artifacts, metrics, checkpoints
 	Log         string   // file that gets stdout and stderr from the first byte
@@ -144,6 +149,13 @@ type OutboxItem struct {
 	Attempt    int
 	Outcome    Outcome
 	Tries      int
+}
+
+// ImageUse is a run that names an image.
+type ImageUse struct {
+	RepositoryID string
+	State        State
+	Finished     time.Time // zero: it has not ended
 }
 
 // OutboxKind is where an outcome goes.
@@ -277,6 +289,11 @@ type Ledger interface {
 	Receipt(ctx context.Context, repositoryID string, u Update) (Receipt, error)
 	// Live counts the runs that are not terminal.
 	Live(ctx context.Context) (int, error)
+	// LiveRuns lists their ids.
+	LiveRuns(ctx context.Context) ([]string, error)
+	// ImageUses are the runs that train, or trained, in the image of that digest:
+	// one for each attempt that came so far.
+	ImageUses(ctx context.Context, digest string) ([]ImageUse, error)
 
 	// NextOutbox returns an item of one of the kinds that is due, or nil; without
 	// kinds, of any: a note never waits behind a notification.

@@ -105,11 +105,18 @@ func addTold(ctx context.Context, tx *txn, r *row) error {
 	if err != nil {
 		return err
 	}
-	// Of the output of the build these two are shared with whoever wrote it.
+	// Of the output of the build these are shared with whoever wrote it.
 	var o gitmodels.Outcome
 	var b struct {
 		Command   []string `json:"command"`
 		Overrides []string `json:"overrides"`
+		Image     *struct {
+			Name   string `json:"name"`
+			Digest string `json:"digest"`
+			Key    string `json:"key"`
+			Built  bool   `json:"built"`
+			gitmodels.ImageStory
+		} `json:"image"`
 	}
 	switch {
 	case outcome.Valid:
@@ -117,7 +124,13 @@ func addTold(ctx context.Context, tx *txn, r *row) error {
 	case built.Valid:
 		err = decode("output of the build", built.String, &b)
 		o.Command, o.Overrides = b.Command, b.Overrides
+		if i := b.Image; i != nil {
+			o.Image, o.Digest, o.BuildKey, o.Built = i.Name, i.Digest, i.Key, &i.Built
+			o.ImageStory = i.ImageStory
+		}
 	}
 	r.Subject, r.Command, r.Overrides, r.Warnings, r.Log = o.Subject, o.Command, o.Overrides, o.Warnings, o.Log
+	r.ImageStory = o.ImageStory
+	r.Image, r.Digest, r.BuildKey, r.Built = gitmodels.Absent(o.Image), gitmodels.Absent(o.Digest), gitmodels.Absent(o.BuildKey), o.Built
 	return err
 }

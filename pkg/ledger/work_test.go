@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -370,5 +371,40 @@ func TestOutbox(t *testing.T) {
 	}
 	if s := b.show(x).Stages; s[len(s)-1].State != gitmodels.StageDone || s[len(s)-1].Error != "" || s[len(s)-1].Tries != 1 {
 		t.Errorf("publish at the end: %+v", s)
+	}
+}
+
+// An image is found by its digest in every run that had it built.
+func TestImageUses(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ctx := t.Context()
+	digest := "sha256:" + strings.Repeat("ab", 32)
+	for _, id := range []gitmodels.CommitID{commit("aa"), commit("bb")} {
+		b.push(id)
+		c := b.claim("w")
+		b.must(b.BeginStage(ctx, c, gitmodels.StageBuild, gitmodels.Building, ""))
+		b.must(b.EndStage(ctx, c, gitmodels.StageBuild, gitmodels.StageDone, []byte(`{"image":{"name":"reg/dogs","digest":"`+digest+`"}}`), ""))
+		if id == commit("aa") {
+			b.finish(c, gitmodels.Failed)
+		}
+	}
+	uses, err := b.ImageUses(ctx, digest)
+	b.must(err)
+	live, err := b.LiveRuns(ctx)
+	b.must(err)
+	if len(uses) != 2 || len(live) != 1 || live[0] != b.show(commit("bb")).RunID {
+		t.Fatalf("uses %+v, live %q", uses, live)
+	}
+	for _, u := range uses {
+		if u.RepositoryID != b.repo.ID || u.Finished.IsZero() != (u.State != gitmodels.Failed) {
+			t.Errorf("use %+v", u)
+		}
+	}
+	if none, err := b.ImageUses(ctx, "sha256:"+strings.Repeat("cd", 32)); err != nil || len(none) != 0 {
+		t.Errorf("of another image: %+v, %v", none, err)
+	}
+	if _, err := b.ImageUses(ctx, "sha256:%"); gitmodels.KindOf(err) != gitmodels.Invalid {
+		t.Errorf("of a pattern: %v", err)
 	}
 }

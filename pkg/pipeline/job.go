@@ -21,6 +21,7 @@ type Job struct {
 	CPUs        float64       // 0: not given
 	GPUs        int           // 0: none
 	GPUsAt      Field
+	Repository  Field // aws.ecr_repository: what the image is called; empty: not given
 	Env         map[string]string
 }
 
@@ -66,8 +67,11 @@ func (r *jobReader) section(pair document.Pair) {
 		}
 	case "aws":
 		for _, entry := range r.mapping(name, pair.Value) {
-			if !slices.Contains(jobKeys[name], entry.Key.Text) {
+			switch key := entry.Key.Text; {
+			case !slices.Contains(jobKeys[name], key):
 				r.unknown(entry.Key, "aws.", jobKeys[name])
+			case key == "ecr_repository" && entry.Value.Kind == document.Scalar:
+				r.job.Repository = field(entry.Value.Text, entry.Value)
 			}
 		}
 	case "env":

@@ -48,6 +48,9 @@ func Note(o gitmodels.Outcome, previous []Previous) string {
 	}
 	line("Commit", string(o.Commit))
 	line("Ref", string(o.Ref))
+	if o.Image != "" {
+		line("Image", gitmodels.Image{Name: o.Image, Digest: o.Digest}.Ref())
+	}
 	line("Engine", strings.TrimSpace(o.Engine+" "+o.Job))
 	line("Cause", o.Cause)
 	line("Artifacts", o.Artifacts)

@@ -149,6 +149,8 @@ func parseTrailers(paragraph string, commit gitmodels.CommitID) (p Parsed, ok bo
 			p.Ref = gitmodels.RefName(value)
 		case "Engine":
 			p.Engine, p.Job, _ = strings.Cut(value, " ")
+		case "Image":
+			p.Image, p.Digest, _ = strings.Cut(value, "@")
 		case "Cause":
 			p.Cause = value
 		case "Artifacts":
@@ -208,7 +210,8 @@ func (n Parsed) Listing(repository string) gitmodels.Listing {
 		Commit: n.Commit, Short: n.Run, Repository: repository,
 		Refs: []gitmodels.RefName{}, Decision: gitmodels.DecisionRun,
 		State: gitmodels.Absent(n.State), Cause: gitmodels.Absent(n.Cause), Attempt: gitmodels.Absent(n.Attempt),
-		Engine: gitmodels.Absent(n.Engine), Job: gitmodels.Absent(n.Job), Artifacts: gitmodels.Absent(n.Artifacts), Metrics: gitmodels.Absent(n.Metrics),
+		Engine: gitmodels.Absent(n.Engine), Job: gitmodels.Absent(n.Job),
+		Image: gitmodels.Absent(n.Image), Digest: gitmodels.Absent(n.Digest), Artifacts: gitmodels.Absent(n.Artifacts), Metrics: gitmodels.Absent(n.Metrics),
 		Name: n.Name, Log: n.Log, RankedBy: n.Best,
 	}
 	// A name that is not the beginning of the commit it names says nothing.

@@ -29,13 +29,12 @@ func (c *Client) AuthFile(ctx context.Context, names ...string) (path string, re
 	defer cancel()
 	auths := map[string]authn.AuthConfig{}
 	for _, image := range names {
-		if _, _, err := gitmodels.SplitImageName(image); err != nil {
-			return "", nil, err
-		}
-		repo, err := name.NewRepository(image)
+		ref, err := name.ParseReference(image)
 		if err != nil {
-			return "", nil, &gitmodels.Error{Kind: gitmodels.Invalid, Op: "reading an image's name", Err: err}
+			return "", nil, &gitmodels.Error{Kind: gitmodels.Invalid, Op: "reading an image's name",
+				Message: fmt.Sprintf("%s is not the name of an image", gitmodels.Printable(image, 200)), Err: err}
 		}
+		repo := ref.Context()
 		found, err := c.keys.find(ctx, repo)
 		if err != nil {
 			return "", nil, err

@@ -410,8 +410,10 @@ func TestBadNames(t *testing.T) {
 	for _, name := range []string{"", "dogs", "library/dogs", "host.example/Dogs", "host.example/dogs:tag", "https://host.example/dogs", "host.example/a/../b"} {
 		_, err := c.Image(t.Context(), name, "latest")
 		wantError(t, err, gitmodels.Invalid, "image ")
-		_, _, err = c.AuthFile(t.Context(), name)
-		wantError(t, err, gitmodels.Invalid, "image ")
+	}
+	for _, reference := range []string{"", "host.example/Dogs", "https://host.example/dogs"} {
+		_, _, err := c.AuthFile(t.Context(), reference)
+		wantError(t, err, gitmodels.Invalid, "is not the name of an image")
 	}
 	for _, tag := range []string{"", "a/b", "-x", "sha256:123", strings.Repeat("x", 129)} {
 		_, err := c.Image(t.Context(), "host.example/dogs", tag)

@@ -22,11 +22,13 @@ package registry
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -100,8 +102,13 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// SpeaksPlain reports whether plain HTTP is spoken to host[:port].
-func (c *Client) SpeaksPlain(host string) bool {
+// SpeaksPlain implements gitmodels.Registry.
+func (c *Client) SpeaksPlain(image string) bool {
+	host, _, _ := strings.Cut(image, "/")
+	return c.plain(host)
+}
+
+func (c *Client) plain(host string) bool {
 	return slices.Contains(c.o.Plain, host) || loopback(host)
 }
 
@@ -136,6 +143,18 @@ func (c *Client) Image(ctx context.Context, image, tagOrDigest string) (info git
 	}
 	info.Name = image
 	return info, nil
+}
+
+// Digest implements gitmodels.Registry. A reference without a host is of the
+// registry that builders take then.
+func (c *Client) Digest(ctx context.Context, reference string) (string, error) {
+	ref, err := name.ParseReference(reference)
+	if err != nil {
+		return "", &gitmodels.Error{Kind: gitmodels.Invalid, Op: "reading a base image's name",
+			Message: fmt.Sprintf("%s is not the name of an image", gitmodels.Printable(reference, 200)), Err: err}
+	}
+	info, err := c.Image(ctx, ref.Context().Name(), ref.Identifier())
+	return info.Digest, err
 }
 
 // Tag implements gitmodels.Registry.
@@ -197,7 +216,7 @@ func (c *Client) open(ctx context.Context, image string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain := c.SpeaksPlain(host)
+	plain := c.plain(host)
 	var how []name.Option
 	if plain {
 		how = append(how, name.Insecure)

@@ -23,7 +23,7 @@ type Fault = document.Fault
 
 // Check is a pipeline.JudgeDockerfile.
 func Check(ctx context.Context, image pipeline.Image) (faults, warnings []Fault, err error) {
-	c := &checker{image: image, lines: strings.Split(string(image.Data), "\n"), budget: maxExpanded}
+	c := newChecker(image)
 	defer func() {
 		if p := recover(); p != nil {
 			// The parser is another's, the file a stranger's: that they do not get on
@@ -52,6 +52,12 @@ type checker struct {
 	sources  int             // of COPY and ADD so far
 	budget   int             // see maxExpanded
 	folder   *folder         // the context; nil: not looked at yet
+	bases    []string        // images that stages begin from, as they are written
+	only     bool            // the instructions alone are read, not what they take
+}
+
+func newChecker(image pipeline.Image) *checker {
+	return &checker{image: image, lines: strings.Split(string(image.Data), "\n"), budget: maxExpanded}
 }
 
 func (c *checker) fault(line, column int, message, suggestion string) {
@@ -98,6 +104,9 @@ func (c *checker) file(ctx context.Context) error {
 	}
 	if len(c.faults) == 0 {
 		c.undeclared()
+	}
+	if c.only {
+		return nil
 	}
 	return c.judgeSources(ctx)
 }

@@ -339,3 +339,24 @@ func FuzzCheck(f *testing.F) {
 		}
 	})
 }
+
+// The images that a Dockerfile builds on, wherever they stand.
+func TestBases(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"FROM scratch\nCOPY . /\n":                                     "",
+		"ARG V=3\nFROM base:$V AS a\nFROM a\nCOPY --from=a /x /y\n":    "base:3",
+		"FROM a@sha256:00 AS a\nFROM b\nCOPY --from=tools:1 /x /y\n":   "a@sha256:00 b tools:1",
+		"FROM b AS c\nFROM b\nRUN --mount=from=c x\nCOPY --from=0 / /": "b",
+		"ARG WHAT\nFROM a$WHAT\nFROM b\n":                              "b",
+		"FROM a\nRUN --mount=type=bind,from=d,target=/d x\n":           "a d",
+	} {
+		got, err := dockerfile.Bases(t.Context(), pipeline.Image{Dockerfile: "Dockerfile", Data: []byte(text)})
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%q: %q, %v, want %q", text, got, err, want)
+		}
+	}
+	if _, err := dockerfile.Bases(t.Context(), pipeline.Image{Dockerfile: "Dockerfile", Data: []byte("FROM a\nCOPPY x\n")}); gitmodels.KindOf(err) != gitmodels.Invalid {
+		t.Errorf("of a mistake: %v", err)
+	}
+}

@@ -2,6 +2,7 @@ package dockerfile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -107,4 +108,18 @@ func (g *ignore) by(at string) string {
 		}
 	}
 	return gitmodels.Printable(g.file, 80)
+}
+
+// Keep reads a .dockerignore: keep tells of a path, slash-separated and within the
+// context, whether it stays in. A line that is no pattern is the error.
+func Keep(data []byte) (keep func(path string) bool, err error) {
+	if len(data) > maxIgnoreFile || strings.Count(string(data), "\n") > maxIgnoreLines {
+		return nil, fmt.Errorf("it has more than %d lines or %d bytes", maxIgnoreLines, maxIgnoreFile)
+	}
+	c := &checker{}
+	g := c.parseIgnore(".dockerignore", string(data))
+	if len(c.faults) > 0 {
+		return nil, errors.New(c.faults[0].Message)
+	}
+	return func(path string) bool { return !g.matches(path) }, nil
 }

@@ -100,6 +100,8 @@ func (c *checker) from(node *parser.Node, f *instructions.Stage) error {
 				}
 			}
 			s.needs = append(s.needs, base)
+		} else if base != "scratch" {
+			c.bases = append(c.bases, base)
 		}
 	}
 	c.stages = append(c.stages, s)
