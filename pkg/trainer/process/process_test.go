@@ -13,7 +13,23 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
+	"github.com/git-models/git-models/pkg/trainer/trainertest"
 )
+
+func TestContract(t *testing.T) {
+	for name, unsandboxed := range map[string]bool{"unsandboxed": true, "sandboxed": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			trainertest.Test(t, func(t *testing.T, job *gitmodels.Job) gitmodels.Trainer {
+				b := newBench(t, "")
+				if job.Unsandboxed = unsandboxed; !unsandboxed {
+					b.sandboxed()
+				}
+				return b.e
+			})
+		})
+	}
+}
 
 func TestEnds(t *testing.T) {
 	t.Parallel()
