@@ -15,7 +15,7 @@ import (
 func TestImage(t *testing.T) {
 	t.Parallel()
 	const models = "train: {command: [x]}\n"
-	container := []string{"models.engine=container"}
+	container := []string{"models.engine=container", "models.registry=reg.example:5000", "models.limit.gpus=2", "models.allow.image=shared/*"}
 	large := gitmodels.TreeFile{Kind: gitmodels.KindTooLarge, Size: 10 << 20}
 	for name, c := range map[string]struct {
 		tree    *tree
@@ -43,6 +43,13 @@ func TestImage(t *testing.T) {
 		"elsewhere": {files(".models.yaml", "build: {dockerfile: docker/D, context: app}\n"+models, "docker/D", "FROM a\nCOPY x /x\n", "app/x", ""), nil, nil},
 		"elsewhere, by default from src": {files(".models.yaml", "build: {dockerfile: docker/D}\n"+models, "docker/D", "FROM a\n"), []string{
 			".models.yaml:1:1: src is not in the commit, and engine container builds its image from it; add the folder, or name another as build.context"}, nil},
+		"more GPUs than there are": {files(".models.yaml", models, "src/Dockerfile", "FROM a\n", "deploy/sagemaker-job-config.yaml", "job:\n  gpus: 3\n"), []string{
+			"deploy/sagemaker-job-config.yaml:2:9: job.gpus 3 is more than this server gives; at most 2 (models.limit.gpus), which the administrator can raise"}, nil},
+		"another's name": {files(".models.yaml", "build: {image: python}\n"+models, "src/Dockerfile", "FROM a\n"), []string{
+			".models.yaml:1:16: the image python is not this repository's; want dogs, or a name below it, or one of shared/* (the administrator can allow others: models.allow.image)"}, nil},
+		"an allowed name": {files(".models.yaml", "build: {image: shared/dogs}\n"+models, "docker/D", "", "src/Dockerfile", "FROM a\n"), nil, nil},
+		"a name that is none": {files(".models.yaml", models, "src/Dockerfile", "FROM a\n", "deploy/sagemaker-job-config.yaml", "aws: {ecr_repository: -dogs}\n"), []string{
+			"deploy/sagemaker-job-config.yaml:1:23: -dogs is no name of an image: - stands at an edge, want it between letters or digits; build.image: dogs"}, nil},
 		"an argument that nobody takes": {files(".models.yaml", "build: {args: {PYTHN: 3}}\n"+models, "src/Dockerfile", "ARG PYTHON=3\nFROM a\n"), nil, []string{
 			".models.yaml:1:16: build.args.PYTHN is not declared by src/Dockerfile; did you mean PYTHON?"}},
 	} {

@@ -71,10 +71,10 @@ func (m *maker) make(ctx context.Context) error {
 	m.plan.Evaluate = models.Evaluate
 	m.plan.Best = models.Best
 	engine := m.engine(models)
-	if err := m.image(ctx, models, engine); err != nil {
+	job := m.job(models, engine)
+	if err := m.image(ctx, models, job, engine); err != nil {
 		return err
 	}
-	job := m.job(models, engine)
 	overrides := m.params(models)
 	m.results(models)
 	m.limits(models, job)

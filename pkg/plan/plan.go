@@ -58,5 +58,17 @@ type Plan struct {
 	Env         map[string]string // of the job file; never one of our own names
 	Files       []string          // pipeline files that were there and read, sorted
 	Best        *gitmodels.Best   // results.best; nil: none
+	Image       *Image            // what the engine runs the job in; nil: it takes no image
 	Warnings    []Fault           // what is accepted, but probably not meant
+}
+
+// Image is what an image is built from. Paths are those of the commit.
+type Image struct {
+	Name       string            // host[:port]/name: build.image, else what the job file or the repository is called, in models.registry
+	Context    string            // folder, `.` for the whole tree
+	Dockerfile string            // may lie outside of the context
+	Args       map[string]string // build arguments
+	Cache      string            // inline, registry or none
+	Always     bool              // build even if there is an image of the same inputs
+	Refresh    bool              // look for newer base images
 }

@@ -100,8 +100,16 @@ func (m *maker) limits(models *pipeline.Models, job *pipeline.Job) {
 		}
 		plan.MaxRuntime = p.TimeoutRun
 	}
-	if plan.GPUs > 0 && plan.Engine == "process" {
+	switch n := len(p.GPUs); {
+	case plan.GPUs == 0:
+	case plan.Engine == "process":
 		m.missing("gpu: %d asked (job.gpus), and engine process has none to give in this version", plan.GPUs)
+	case plan.Engine == "container" && n == 0:
+		m.missing("gpu: %d asked (job.gpus), none is configured (models.limit.gpus)", plan.GPUs)
+	case plan.Engine == "container" && plan.GPUs > n:
+		m.fault(Fault{File: models.Job.Value, Line: job.GPUsAt.Line, Column: job.GPUsAt.Column,
+			Message:    fmt.Sprintf("job.gpus %d is more than this server gives", plan.GPUs),
+			Suggestion: fmt.Sprintf("at most %d (models.limit.gpus), which the administrator can raise", n)})
 	}
 }
 

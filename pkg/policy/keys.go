@@ -63,9 +63,10 @@ func keysOf(p *Policy) []*key {
 		pathKey("models.notify", &p.Notify, "it would have another program started by the runner"),
 		countKey("models.limit.runs", &p.LimitRuns, 1, 1, 1000, "it would let more runs start at once"),
 		countKey("models.retry.lost", &p.RetryLost, 1, 0, 10, "it would have lost jobs tried again more often"),
-		timeKey("models.timeout.run", &p.TimeoutRun, "it would let runs last longer"),
-		timeKey("models.timeout.queue", &p.TimeoutQueue, "it would let runs wait longer"),
+		timeKey("models.timeout.run", &p.TimeoutRun, 0, "it would let runs last longer"),
+		timeKey("models.timeout.queue", &p.TimeoutQueue, 0, "it would let runs wait longer"),
 	}
+	keys = append(keys, imageKeys(p)...)
 	for _, name := range laterKeys {
 		keys = append(keys, laterKey(name))
 	}
@@ -74,11 +75,9 @@ func keysOf(p *Policy) []*key {
 
 // laterKeys belong to later versions; a name that ends in a dot is a family.
 var laterKeys = []string{
-	"models.builder", "models.registry", "models.ledger",
-	"models.allow.role", "models.allow.image", "models.allow.region",
+	"models.ledger",
+	"models.allow.role", "models.allow.region",
 	"models.aws.",
-	"models.limit.builds", "models.limit.gpus", "models.timeout.build",
-	"models.keep.images", "models.keep.artifacts", "models.keep.logs",
 	"models.cap.engine", "models.cap.instance", "models.cap.count", "models.cap.runtime", "models.cap.cost",
 	"models.tracker.mlflow", "models.tracker.wandb",
 }
@@ -289,12 +288,13 @@ func countKey(name string, field *int, standard, low, high int, widens string) *
 	}
 }
 
-func timeKey(name string, field *time.Duration, widens string) *key {
+// timeKey is a time; none is no limit, and standard what counts where it is not set.
+func timeKey(name string, field *time.Duration, standard time.Duration, widens string) *key {
 	return &key{
 		name: name, guarded: true,
 		check: func(v string) error { _, err := parseDuration(v); return err },
 		set:   func(v string) { *field, _ = parseDuration(v) },
-		clear: func() { *field = 0 },
+		clear: func() { *field = standard },
 		narrows: func(v string) bool {
 			d, err := parseDuration(v)
 			return err == nil && (d == *field || d > 0 && (*field == 0 || d < *field))

@@ -77,6 +77,7 @@ func Parse(entries []gitmodels.ConfigEntry, view View) (*Policy, []Problem) {
 		r.trusted(k, byKey[k.name])
 	}
 	p.joinEngines()
+	r.joinGPUs()
 	if view.runner && view.home != "" {
 		p.Home = view.home
 	}

@@ -44,6 +44,17 @@ type Policy struct {
 	Stores     []string // URI prefixes that results may lie under, the first is the default; see StorePrefixes
 	JobEnvFile string   // absolute path of a file with the jobs' secrets; empty: none
 
+	Registry     string   // host[:port][/prefix] that images are pushed to; empty: none
+	RegistryAuth string   // absolute path of a file in the form of docker's config.json; empty: the account's own
+	Builder      string   // auto, or the one that makes images: buildx, docker, buildah, podman
+	AllowImages  []string // names of images that commits may have beside their repository's own: as they are, or name/*
+	// BuildSecrets are files for RUN --mount=type=secret, each ID=/absolute/path.
+	BuildSecrets []string
+	// EngineEnv is what builders and container engines find in their environment,
+	// each NAME=value, beside PATH and HOME.
+	EngineEnv []string
+	GPUs      []string // devices that jobs may have; empty: none
+
 	Abbrev   int               // digits of a short name, 7 to 40; 0: the full id
 	NotesRef gitmodels.RefName // where outcomes are noted
 	Cancel   string            // who may cancel: anyone, owner
@@ -53,8 +64,14 @@ type Policy struct {
 	LimitRuns    int           // runs at once, at least 1
 	TimeoutRun   time.Duration // longest run; 0: what the job file says, else DefaultRuntime
 	TimeoutQueue time.Duration // longest wait for a start; 0: no limit
+	TimeoutBuild time.Duration // longest build of an image; 0: no limit
 	Limits       []Limit       // further bounds on runs at once, by engine or by ref pattern
+	LimitBuilds  int           // images built at once, at least 1
 	RetryLost    int           // how often a lost job is tried again
+
+	// How long what runs that did not succeed left behind stays on this host; 0:
+	// for ever. What a run that succeeded names stays.
+	KeepImages, KeepArtifacts, KeepLogs time.Duration
 
 	allowStores []string
 	settings    []Setting
@@ -73,6 +90,13 @@ type Limit struct {
 // does.
 const DefaultRuntime = 24 * time.Hour
 
+// DefaultBuildTime bounds the build of an image where models.timeout.build does
+// not.
+const DefaultBuildTime = 2 * time.Hour
+
+// DefaultKeep is how long the remains of a run that did not succeed stay.
+const DefaultKeep = 30 * 24 * time.Hour
+
 // Engines that this program knows, the ones of this version first.
 var knownEngines = []string{"process", "container", "sagemaker", "slurm", "kubernetes"}
 
@@ -80,7 +104,7 @@ var knownEngines = []string{"process", "container", "sagemaker", "slurm", "kuber
 func KnownEngines() []string { return slices.Clone(knownEngines) }
 
 // EngineIncluded reports whether this version can run jobs with the engine.
-func EngineIncluded(name string) bool { return name == "process" }
+func EngineIncluded(name string) bool { return name == "process" || name == "container" }
 
 // EngineAllowed reports whether a commit may ask for the engine.
 func (p *Policy) EngineAllowed(name string) bool { return slices.Contains(p.Engines, name) }

@@ -34,7 +34,8 @@ func texts(problems []policy.Problem) []string {
 var defaults = policy.Policy{
 	Refs: []string{"refs/heads/models", "refs/heads/models/**"}, Layout: "auto", Source: "warn", Validate: "reject",
 	Abbrev: 7, NotesRef: "refs/notes/models", Cancel: "anyone", Tags: "succeeded",
-	LimitRuns: 1, RetryLost: 1,
+	LimitRuns: 1, LimitBuilds: 1, RetryLost: 1, Builder: "auto", TimeoutBuild: policy.DefaultBuildTime,
+	KeepImages: policy.DefaultKeep, KeepArtifacts: policy.DefaultKeep, KeepLogs: policy.DefaultKeep,
 }
 
 func TestParse(t *testing.T) {
@@ -83,6 +84,20 @@ func TestParse(t *testing.T) {
 			p.Engine, p.Engines, p.AllowProcess, p.LimitRuns = "slurm", []string{"slurm"}, "true", 2
 			p.TimeoutRun, p.TimeoutQueue, p.RetryLost, p.Stores, p.Cancel = time.Hour, 24*time.Hour, 0, []string{"file:///data/team"}, "owner"
 		}},
+		"images": {[]string{
+			"global models.registry=127.0.0.1:5000/models", "global models.registryauth=/etc/auth.json", "global models.builder=podman", "global models.buildsecrets=netrc=/etc/netrc",
+			"global models.buildsecrets=pip=/etc/pip.conf", "global models.engineenv=DOCKER_HOST=unix:///run/d.sock", "global models.limit.builds=3", "global models.timeout.build=30m",
+			"global models.keep.images=7d", "global models.allow.image=shared/*", "global models.keep.logs=none", "local models.keep.artifacts=1d", "local models.buildsecrets=pip=/etc/pip.conf",
+		}, policy.Runner, func(p *policy.Policy) {
+			p.Registry, p.RegistryAuth, p.Builder, p.BuildSecrets = "127.0.0.1:5000/models", "/etc/auth.json", "podman", []string{"pip=/etc/pip.conf"}
+			p.AllowImages = []string{"shared/*"}
+			p.EngineEnv, p.LimitBuilds, p.TimeoutBuild = []string{"DOCKER_HOST=unix:///run/d.sock"}, 3, 30*time.Minute
+			p.KeepImages, p.KeepLogs, p.KeepArtifacts = 7*24*time.Hour, 0, 24*time.Hour
+		}},
+		"GPUs":                                  {[]string{"global models.limit.gpus=4"}, policy.Runner, func(p *policy.Policy) { p.GPUs, p.LimitRuns = []string{"0", "1", "2", "3"}, 4 }},
+		"GPUs and runs":                         {[]string{"global models.limit.gpus=4", "global models.limit.runs=1"}, policy.Runner, func(p *policy.Policy) { p.GPUs = []string{"0", "1", "2", "3"} }},
+		"GPUs by name":                          {[]string{"global models.limit.gpus=GPU-8a, 2"}, policy.Runner, func(p *policy.Policy) { p.GPUs, p.LimitRuns = []string{"GPU-8a", "2"}, 2 }},
+		"some of the GPUs":                      {[]string{"global models.limit.gpus=4", "local models.limit.gpus=3,"}, policy.Runner, func(p *policy.Policy) { p.GPUs, p.LimitRuns = []string{"3"}, 4 }},
 		"another default engine of the allowed": {[]string{"global models.engine=process", "global models.engines=container", "local models.engine=container"}, policy.Runner, func(p *policy.Policy) { p.Engine, p.Engines = "container", []string{"process", "container"} }},
 		"two engines, no default":               {[]string{"global models.engines=process", "global models.engines=slurm"}, policy.Runner, func(p *policy.Policy) { p.Engines = []string{"process", "slurm"} }},
 		"the command line is protected":         {[]string{"command models.allowprocess=true"}, policy.Runner, func(p *policy.Policy) { p.AllowProcess = "true" }},
@@ -111,6 +126,8 @@ func TestWidening(t *testing.T) {
 		"global models.engine=process", "global models.limit.runs=2", "global models.timeout.run=1h", "global models.cancel=owner", "global models.home=/h",
 		"local models.engine=slurm", "local models.engines=container", "local models.allowprocess=true", "worktree models.cap.network=true",
 		"local models.limit.runs=3", "local models.timeout.run=none", "local models.retry.lost=5", "local models.cancel=anyone",
+		"local models.registry=evil.example", "local models.buildsecrets=x=/home/git/.netrc", "local models.engineenv=DOCKER_HOST=tcp://evil.example", "local models.limit.gpus=1",
+		"local models.keep.logs=none", "local models.builder=docker",
 		"local models.store=file:///", "local models.store=file:///etc", "local models.allow.store=file:///home/git", "local models.jobenvfile=/home/git/.netrc",
 		"unknown models.allowprocess=unsandboxed",
 	), policy.Runner)
@@ -136,6 +153,12 @@ func TestWidening(t *testing.T) {
 		"models.limit.runs=3 (local file:/c): ignored: it would let more runs start at once" + why,
 		"models.retry.lost=5 (local file:/c): ignored: it would have lost jobs tried again more often" + why,
 		"models.timeout.run=none (local file:/c): ignored: it would let runs last longer" + why,
+		"models.registry=evil.example (local file:/c): ignored: it would have images pushed to another place" + why,
+		"models.builder=docker (local file:/c): ignored: it would have images made by another program" + why,
+		"models.buildSecrets=x=/home/git/.netrc (local file:/c): ignored: it would hand another file of the runner to builds" + why,
+		"models.engineEnv=DOCKER_HOST=tcp://evil.example (local file:/c): ignored: it would change what builders and engines find in their environment" + why,
+		"models.limit.gpus=1 (local file:/c): ignored: it would give jobs more GPUs" + why,
+		"models.keep.logs=none (local file:/c): ignored: it would keep logs longer" + why,
 	}
 	if diff := cmp.Diff(wantProblems, texts(problems)); diff != "" {
 		t.Error(diff)
@@ -179,6 +202,13 @@ func TestProblems(t *testing.T) {
 		"models.Limit.runs=3":                    "unknown key, ignored; did you mean models.limit.runs?",
 		"models.tags=success":                    "want succeeded, all, best or none",
 		"models.notify=notify --all":             "want an absolute path",
+		"models.registry=https://reg.example":    "want host[:port][/prefix], such as registry.example.com or 127.0.0.1:5000/models",
+		"models.builder=buildha":                 "want auto, buildx, docker, buildah or podman; did you mean buildah?",
+		"models.buildsecrets=/etc/netrc":         "want ID=/absolute/path of a file, without commas and quotes",
+		"models.engineenv=DOCKER_HOST":           "want NAME=value, such as DOCKER_HOST=unix:///run/user/1000/docker.sock",
+		"models.allow.image=a:b":                 "want the name of an image in the registry, or name/* for all below it, or *",
+		"models.limit.gpus=all":                  "want a number up to 64, or the names of devices with commas between and behind, such as 0,2,",
+		"models.limit.gpus=0,0":                  "\"0\" is no device, or named twice: want indices or UUIDs with commas between",
 		"models.frobnicate=3":                    "unknown key, ignored",
 	} {
 		got, problems := policy.Parse(entries("global "+line), policy.Runner)
@@ -194,7 +224,7 @@ func TestProblems(t *testing.T) {
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	p, _ := policy.Parse(entries(
-		"system models.refs=refs/heads/a", "global models.refs=refs/heads/b", "global models.registry=reg.example", "global models.aws.role=r",
+		"system models.refs=refs/heads/a", "global models.refs=refs/heads/b", "global models.ledger=postgres", "global models.aws.role=r",
 		"global models.aws.refs/heads/x.role=r2", "global models.frob=1", "local models.autostart=true", "global models.timeout.run=2h",
 		"local models.limit.refs/heads/Models/**.runs=3", "local models.limit.process.runs=many",
 	), policy.Runner.At("/h"))
@@ -205,7 +235,7 @@ func TestSettings(t *testing.T) {
 	for _, want := range []policy.Setting{
 		{Key: "models.refs", Value: "refs/heads/a, refs/heads/b", Origin: "system file:/c, global file:/c"},
 		{Key: "models.source", Value: "warn", Origin: "default"},
-		{Key: "models.registry", Value: "reg.example", Origin: "global file:/c", Note: "not used by this version"},
+		{Key: "models.ledger", Value: "postgres", Origin: "global file:/c", Note: "not used by this version"},
 		{Key: "models.aws", Value: "r, r2", Origin: "global file:/c", Note: "not used by this version"},
 		{Key: "models.frob", Value: "1", Origin: "global file:/c", Note: "unknown key, ignored"},
 		{Key: "models.home", Value: "/h", Origin: "the runner", Hooks: true},
@@ -221,7 +251,7 @@ func TestSettings(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	if _, ok := got["models.builder"]; ok {
+	if _, ok := got["models.cap.cost"]; ok {
 		t.Error("a key of a later version is listed although it is not set")
 	}
 }
