@@ -48,7 +48,8 @@ func (p *program) doctorCommand() *urfave.Command {
 		Usage:     "say what makes pushes fail or wait, and how to mend it",
 		UsageText: "[--json] [REPO…]",
 		Description: "Looks at served repositories and their state directory: hooks and settings as install wrote them, " +
-			"the engine, the runner, the commit-graph that keeps pushes quick, how many tags of ours there are, and " +
+			"the engine (for containers also builder and registry, which are asked for real), the runner, the commit-graph " +
+			"that keeps pushes quick, how many tags of ours there are, and " +
 			"what was left behind. Each finding says why it matters and what to type. It changes nothing.\n\n" +
 			"Exit status 1 when pushes fail or runs would wait.",
 		Flags:  []urfave.Flag{jsonFlag()},
@@ -124,6 +125,11 @@ func (p *program) examine(ctx context.Context, s *site) ([]finding, error) {
 	}
 	pol, problems := policy.Parse(entries, policy.Runner.At(s.home))
 	found := []finding{p.examineInstalled(ctx, s), examineEngine(pol), p.examineRunner(ctx, s)}
+	images, err := p.examineImages(ctx, s, pol)
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, images...)
 	for _, pr := range problems {
 		found = append(found, finding{Level: warning, What: shown(pr.String())})
 	}

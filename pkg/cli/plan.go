@@ -388,6 +388,9 @@ func (p *program) planText(a *planned) {
 	p.several("paths", a.Paths)
 	p.field("engine", text(a.Engine))
 	p.field("time limit", fmt.Sprint(a.made.MaxRuntime))
+	if i := a.made.Image; i != nil {
+		p.prose("image", shown(i.Name)+", from "+shown(i.Dockerfile)+" with "+shown(i.Context))
+	}
 	p.field("artifacts", text(a.Artifacts))
 	p.field("metrics", text(a.Metrics))
 	p.prose("read", shown(strings.Join(a.made.Files, ", ")))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/runner"
+	"github.com/git-models/git-models/pkg/trainer/container"
 	"github.com/git-models/git-models/pkg/trainer/process"
 	"github.com/git-models/git-models/pkg/wire"
 )
@@ -58,6 +59,22 @@ func (p *program) serveCommands() []*urfave.Command {
 					return err
 				}
 				if code := process.Supervise(got[0]); code != 0 {
+					return status(code)
+				}
+				return nil
+			},
+		},
+		{
+			Name: "keep", Hidden: true,
+			Usage:       "watch over one job of the engine container",
+			UsageText:   "DIR",
+			Description: "Started by the runner for each job; of no use by hand.",
+			Action: func(c *urfave.Context) error {
+				got, err := words(c, 1, 1, "the job's folder")
+				if err != nil {
+					return err
+				}
+				if code := container.Keep(got[0]); code != 0 {
 					return status(code)
 				}
 				return nil

@@ -49,7 +49,7 @@ func (p *program) showText(d details) {
 	if len(row.Command) > 0 {
 		p.field("command", commandText(row.Command))
 	}
-	p.field("image", strings.TrimSpace(text(row.Image)+" "+built(row.Built)))
+	p.prose("image", text(row.Image)+imageStory(row))
 	p.field("digest", text(row.Digest))
 	p.field("build key", text(row.BuildKey))
 	p.field("artifacts", text(row.Artifacts))
@@ -73,15 +73,35 @@ func (p *program) showText(d details) {
 	}
 }
 
-// built says whether an image was made for the run.
-func built(made *bool) string {
-	switch {
-	case made == nil:
+// imageStory says where the image of a run comes from.
+func imageStory(row gitmodels.Listing) string {
+	var words string
+	switch took := publish.Duration(time.Duration(row.ImageSeconds * float64(time.Second))); {
+	case row.Built == nil:
 		return ""
-	case *made:
-		return "(built)"
+	case *row.Built:
+		words = ", built in " + took
+	case row.ImageFrom != "":
+		words = ", reused from " + row.ImageFrom.Short(len(row.Short))
+	default:
+		words = ", reused"
 	}
-	return "(reused)"
+	if row.ImageSize > 0 {
+		words += ", " + sizeText(row.ImageSize)
+	}
+	return words
+}
+
+// sizeText is a number of bytes for people.
+func sizeText(n int64) string {
+	size, unit := float64(n), 0
+	for size >= 1000 && unit < 4 {
+		size, unit = size/1000, unit+1
+	}
+	if unit == 0 {
+		return count(int(n), "byte")
+	}
+	return fmt.Sprintf("%.1f %cB", size, " kMGT"[unit])
 }
 
 // maxParameters is how many parameters `show` and `compare` list before they only

@@ -85,6 +85,11 @@ func (p *program) wireRunner(ctx context.Context, cfg *runner.Config) error {
 		return pol, err
 	}
 	cfg.Trainers = map[string]gitmodels.Trainer{engine.Engine(): engine}
+	images, err := p.newImages(ctx, home, self)
+	if err != nil {
+		return err
+	}
+	images.wire(cfg)
 	cfg.Store = stores
 	cfg.Metrics = metrics.Read
 	cfg.Notify = notify.Run

@@ -4,16 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/pipeline"
 	"github.com/git-models/git-models/pkg/plan"
+	"github.com/git-models/git-models/pkg/publish"
 )
 
 // Objects is what an outlook asks of the repository: a session, as a rule.
 type Objects interface {
 	plan.Files
 	plan.Changes
+	// ReadNote returns the note of a commit; false: it has none.
+	ReadNote(ctx context.Context, ref gitmodels.RefName, commit gitmodels.CommitID) (string, bool, error)
 }
 
 // Sight is what outlooks are made from.
@@ -44,6 +49,7 @@ type Outlook struct {
 	Paths    []string           // those that changed since Base
 	Compared gitmodels.CommitID // what parameters were compared with; empty: nothing
 	Changes  []gitmodels.ParamChange
+	Image    string // words about the image that it trains in; empty: it takes none, or nothing is known
 }
 
 // Read reads the files of the commit at the tip of an update, as the runner will.
@@ -72,7 +78,60 @@ func (s Sight) Outlook(ctx context.Context, u gitmodels.Update, files Files, rec
 	if err := s.decide(ctx, &o, receipt); err != nil {
 		return o, err
 	}
-	return o, s.compare(ctx, &o, receipt)
+	if err := s.compare(ctx, &o, receipt); err != nil {
+		return o, err
+	}
+	return o, s.image(ctx, &o)
+}
+
+// image says whether the image of the ref's last run serves this one too: when
+// nothing that goes into it has changed since.
+func (s Sight) image(ctx context.Context, o *Outlook) error {
+	if o.Plan == nil || o.Plan.Image == nil || o.Decision == gitmodels.DecisionSkipped || o.Decision == gitmodels.DecisionAttached {
+		return nil
+	}
+	last, err := s.LastRun(ctx, *o)
+	if err != nil || last == nil || last.Digest == nil {
+		return err
+	}
+	made := o.Plan.Image
+	if made.Always || made.Refresh {
+		o.Image = "built if its base has moved (build.refresh)"
+		if made.Always {
+			o.Image = "built, as build.always asks"
+		}
+		return nil
+	}
+	files, err := s.Objects.Files(ctx, o.New, []string{made.Dockerfile})
+	if err != nil {
+		return err
+	}
+	if names := plan.CommitArgs(files[made.Dockerfile].Data); len(names) > 0 {
+		o.Image = "built: " + names[0] + " goes into it"
+		return nil
+	}
+	before, err := s.Read(ctx, last.Commit, o.Ref, s.Site.Name(), "")
+	if err != nil || before.Plan == nil || before.Plan.Image == nil {
+		return err
+	}
+	paths := o.Paths
+	if o.Base != last.Commit {
+		if paths, err = s.Objects.ChangedPaths(ctx, last.Commit, o.New); err != nil {
+			return err
+		}
+	}
+	fed := slices.IndexFunc(paths, made.Feeds)
+	switch {
+	case fed >= 0:
+		o.Image = "built: " + Shown(paths[fed]) + " changed since " + s.short(last.Commit)
+	case !reflect.DeepEqual(made, before.Plan.Image):
+		o.Image = "built: what .models.yaml says of it changed since " + s.short(last.Commit)
+	case last.ImageFrom != "":
+		o.Image = "reused from " + s.short(last.ImageFrom) + ", no build"
+	default:
+		o.Image = "reused from " + s.short(last.Commit) + ", no build"
+	}
+	return nil
 }
 
 func (s Sight) short(id gitmodels.CommitID) string { return id.Short(s.Site.Policy.Abbrev) }
@@ -162,6 +221,27 @@ func (s Sight) compare(ctx context.Context, o *Outlook, receipt *gitmodels.Recei
 	}
 	o.Compared, o.Changes = with, gitmodels.ParamChanges(before, o.Plan.Overrides)
 	return nil
+}
+
+// LastRun is what was run on the ref before, by the runner's word or, without a
+// runner, by the note of the old tip; nil when neither tells.
+func (s Sight) LastRun(ctx context.Context, o Outlook) (*gitmodels.Listing, error) {
+	if o.Receipt != nil {
+		return o.Receipt.Last, nil
+	}
+	if o.Creates() || o.Old == o.New {
+		return nil, nil
+	}
+	note, ok, err := s.Objects.ReadNote(ctx, s.Site.Policy.NotesRef, o.Old)
+	if err != nil || !ok {
+		return nil, err
+	}
+	parsed, ours := publish.ParseNote(note, o.Old)
+	if !ours {
+		return nil, nil
+	}
+	row := parsed.Listing(s.Site.Name())
+	return &row, nil
 }
 
 // Artifacts is where the artifacts of the attempt go, or empty.

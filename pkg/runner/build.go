@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -28,8 +29,10 @@ type built struct {
 	MaxRuntime  time.Duration     `json:"max_runtime"`
 	MemoryBytes int64             `json:"memory_bytes,omitempty"`
 	CPUs        float64           `json:"cpus,omitempty"`
+	GPUs        int               `json:"gpus,omitempty"`
 	Env         map[string]string `json:"env,omitempty"`
 	Best        *gitmodels.Best   `json:"best,omitempty"`
+	Image       *pictured         `json:"image,omitempty"`
 	Warnings    []string          `json:"warnings,omitempty"`
 }
 
@@ -56,7 +59,7 @@ func (w *worker) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := w.buildInto(ctx, log, kind, p, faults)
+	out, err := w.buildInto(ctx, &capped{out: log, left: buildLogLimit}, kind, p, faults)
 	if closeErr := log.Close(); err == nil {
 		err = closeErr
 	}
@@ -89,7 +92,7 @@ func (w *worker) plan(ctx context.Context) (kind string, p *plan.Plan, err error
 }
 
 // buildInto does the work of the build stage and tells its log.
-func (w *worker) buildInto(ctx context.Context, log *os.File, kind string, p *plan.Plan, faults *plan.Faults) (*built, error) {
+func (w *worker) buildInto(ctx context.Context, log io.Writer, kind string, p *plan.Plan, faults *plan.Faults) (*built, error) {
 	if kind != "commit" {
 		fmt.Fprintf(log, "commit %s is gone from the repository\n", w.claim.Run.Commit)
 		return nil, &verdict{State: gitmodels.Failed, Cause: fmt.Sprintf("commit %s is gone from the repository", w.claim.Run.Commit)}
@@ -101,27 +104,40 @@ func (w *worker) buildInto(ctx context.Context, log *os.File, kind string, p *pl
 	if err := w.prepareFolders(); err != nil {
 		return nil, err
 	}
-	report, err := w.git.Export(ctx, w.claim.Run.Commit, w.dirs.tree())
-	if isKind(err, gitmodels.Invalid) {
-		fmt.Fprintln(log, messageOf(err))
-		return nil, &verdict{State: gitmodels.Failed, Cause: messageOf(err)}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("exporting the commit: %w", err)
-	}
 	var warnings []string
 	for _, f := range p.Warnings {
 		warnings = append(warnings, f.String())
 	}
-	warnings = append(warnings, report.Warnings...)
-	fmt.Fprintf(log, "exported %d files, %d bytes, of commit %s\n", report.Files, report.Bytes, w.claim.Run.Commit)
+	var made *pictured
+	if p.Image != nil {
+		var more []string
+		var err error
+		if made, more, err = w.image(ctx, log, *p.Image); err != nil {
+			return nil, err
+		}
+		warnings = append(warnings, more...)
+		if err := makeFolder(w.dirs.tree()); err != nil { // the image has the files
+			return nil, err
+		}
+	} else {
+		report, err := w.git.Export(ctx, w.claim.Run.Commit, w.dirs.tree())
+		if isKind(err, gitmodels.Invalid) {
+			fmt.Fprintln(log, messageOf(err))
+			return nil, &verdict{State: gitmodels.Failed, Cause: messageOf(err)}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("exporting the commit: %w", err)
+		}
+		warnings = append(warnings, report.Warnings...)
+		fmt.Fprintf(log, "exported %d files, %d bytes, of commit %s\n", report.Files, report.Bytes, w.claim.Run.Commit)
+	}
 	for _, line := range warnings {
 		fmt.Fprintf(log, "warning: %s\n", line)
 	}
 	return &built{
 		Engine: p.Engine, Command: p.Command, Overrides: p.Overrides, Evaluate: p.Evaluate,
 		Artifacts: p.Artifacts + "/" + w.claim.Attempt.Name, Metrics: p.Metrics + "/" + w.claim.Attempt.Name,
-		MaxRuntime: p.MaxRuntime, MemoryBytes: p.MemoryBytes, CPUs: p.CPUs, Env: p.Env, Best: p.Best, Warnings: warnings,
+		MaxRuntime: p.MaxRuntime, MemoryBytes: p.MemoryBytes, CPUs: p.CPUs, GPUs: p.GPUs, Env: p.Env, Best: p.Best, Image: made, Warnings: warnings,
 	}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -26,7 +27,20 @@ type Config struct {
 	// asked again for every decision, so a change takes effect without a restart.
 	Policy func(ctx context.Context, repo Repo) (*policy.Policy, []policy.Problem, error)
 
-	Trainers  map[string]gitmodels.Trainer // by Trainer.Engine
+	Trainers map[string]gitmodels.Trainer // by Trainer.Engine
+	// Registry reaches registries with the credentials in a file in the form of
+	// docker's config.json, or, without one, with those of the runner's account.
+	Registry func(credentials string) gitmodels.Registry
+	// Builder is the one called name, or for auto the first that could build here.
+	// That there is none is an Error of Kind Waiting.
+	Builder func(ctx context.Context, name string) (gitmodels.Builder, error)
+	// Recover takes away what a runner that was killed left of builds: called once,
+	// before anything is built, by the one runner of this home. Nil: there is nothing.
+	Recover func() error
+	// Sweep removes what engines left on this host: the containers that do not run,
+	// of runs that keepRun does not want, and the images of ours whose digest
+	// keepImage does not want. It says what it removed. Nil: there is nothing.
+	Sweep     func(ctx context.Context, keepRun, keepImage func(string) bool) (removed []string, err error)
 	Store     gitmodels.Store
 	Publisher gitmodels.Publisher
 	// Notify gives an outcome to the program of models.notify, an absolute path,
@@ -71,6 +85,9 @@ type Repo interface {
 	// complete or not at all. What was left out or altered is a warning; what
 	// can never be exported is an Error of Kind Invalid.
 	Export(ctx context.Context, commit gitmodels.CommitID, dir string) (gitmodels.ExportReport, error)
+	// Context writes what an image is built from to out, a tar stream, see
+	// gitrepo.Repo.Context; Sum of the report is equal for equal content.
+	Context(ctx context.Context, commit gitmodels.CommitID, folder string, keep func(path string) bool, out io.Writer) (gitmodels.ExportReport, error)
 	// WriteCommitGraph brings the commit-graph up to date, which keeps the
 	// hooks' ancestor check fast.
 	WriteCommitGraph(ctx context.Context) error

@@ -46,24 +46,11 @@ func readEnvFile(path string) (map[string]string, error) {
 	if path == "" {
 		return nil, nil
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	f, err := openProtected(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	owner := info.Sys().(*syscall.Stat_t).Uid
-	switch {
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	case info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("%s has mode %04o, others may read it: chmod 600 %s", path, info.Mode().Perm(), path)
-	case owner != 0 && int(owner) != os.Getuid():
-		return nil, fmt.Errorf("%s belongs to uid %d, not to the runner's %d", path, owner, os.Getuid())
-	}
 	env := map[string]string{}
 	lines := bufio.NewScanner(io.LimitReader(f, maxEnvFile))
 	lines.Buffer(nil, maxEnvFile)
@@ -82,6 +69,31 @@ func readEnvFile(path string) (map[string]string, error) {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
 	return env, nil
+}
+
+// openProtected opens a file with secrets, that nobody but its owner, the runner's
+// account or root, may read.
+func openProtected(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		owner := info.Sys().(*syscall.Stat_t).Uid
+		switch {
+		case !info.Mode().IsRegular():
+			err = fmt.Errorf("%s is not a regular file", path)
+		case info.Mode().Perm()&0o077 != 0:
+			err = fmt.Errorf("%s has mode %04o, others may read it: chmod 600 %s", path, info.Mode().Perm(), path)
+		case owner != 0 && int(owner) != os.Getuid():
+			err = fmt.Errorf("%s belongs to uid %d, not to the runner's %d", path, owner, os.Getuid())
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // isEnvName reports whether name can be a variable of a shell.

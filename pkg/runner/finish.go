@@ -123,6 +123,9 @@ func (w *worker) outcome(ctx context.Context, state gitmodels.State, cause strin
 		if o.Engine == "" {
 			o.Engine = out.Engine
 		}
+		if made := out.Image; made != nil {
+			o.Image, o.Digest, o.BuildKey, o.Built, o.ImageStory = made.Name, made.Digest, made.Key, &made.Built, made.ImageStory
+		}
 		if state == gitmodels.Succeeded {
 			o.Artifacts = out.Artifacts
 		}

@@ -7,18 +7,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
+	"github.com/git-models/git-models/pkg/policy"
 )
 
 const (
 	graphTimeout = 10 * time.Minute
 	sweepEvery   = time.Hour
-	// keepFailed is how long the folders of an attempt that did not succeed stay:
-	// its logs, its artifacts and what the engine knows of it.
-	keepFailed = 30 * 24 * time.Hour
 )
 
 // houseLoop does what no run waits for: it keeps the commit-graphs fresh after
@@ -107,15 +106,21 @@ func (r *Runner) sweepIfDue(ctx context.Context) error {
 	return r.sweep(ctx)
 }
 
-// sweep removes the folders of attempts that ended without success longer than
-// keepFailed ago, and of those that succeeded all but their logs.
+// sweep removes what runs that ended left behind, after the times of models.keep.*:
+// folders, containers and images.
 func (r *Runner) sweep(ctx context.Context) error {
 	repos, err := r.cfg.Ledger.Repositories(ctx)
 	if err != nil {
 		return err
 	}
 	var failed error
+	policies := map[string]*policy.Policy{} // by repository id
 	for _, repo := range repos {
+		_, pol, err := r.intake.open(ctx, repo)
+		if err != nil {
+			continue // nothing of a repository goes whose policy cannot be read
+		}
+		policies[repo.ID] = pol
 		commits, err := os.ReadDir(filepath.Join(r.cfg.Home, "runs", repo.ID))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -132,17 +137,53 @@ func (r *Runner) sweep(ctx context.Context) error {
 			if err != nil {
 				continue // not ours
 			}
-			if info, err := e.Info(); err != nil || r.cfg.Clock.Now().Sub(info.ModTime()) < keepFailed {
-				continue // gone meanwhile, or its newest attempt is younger
+			info, err := e.Info()
+			if err != nil {
+				continue // gone meanwhile
 			}
-			failed = errors.Join(failed, r.sweepRun(ctx, repo, id))
+			if at := info.ModTime(); r.over(at, pol.KeepArtifacts) || r.over(at, pol.KeepLogs) { // else its newest attempt is younger
+				failed = errors.Join(failed, r.sweepRun(ctx, repo, id, pol))
+			}
 		}
 	}
-	return failed
+	return errors.Join(failed, r.sweepEngines(ctx, policies))
+}
+
+// over reports whether what ended at that time has been kept long enough; keep 0
+// is for ever.
+func (r *Runner) over(at time.Time, keep time.Duration) bool {
+	return keep > 0 && r.cfg.Clock.Now().Sub(at) >= keep
+}
+
+// sweepEngines has engines remove the containers of runs that ended, and the
+// images that no run names which is kept: one that is live, that succeeded, or
+// that ended less than models.keep.images ago. An image that no run of this ledger
+// names is somebody else's.
+func (r *Runner) sweepEngines(ctx context.Context, policies map[string]*policy.Policy) error {
+	if r.cfg.Sweep == nil {
+		return nil
+	}
+	// Asked for each container, after it was seen: a run may begin meanwhile.
+	keepRun := func(runID string) bool {
+		live, err := r.cfg.Ledger.LiveRuns(ctx)
+		return err != nil || slices.Contains(live, runID)
+	}
+	keepImage := func(digest string) bool {
+		uses, err := r.cfg.Ledger.ImageUses(ctx, digest)
+		return err != nil || len(uses) == 0 || slices.ContainsFunc(uses, func(u gitmodels.ImageUse) bool {
+			pol := policies[u.RepositoryID]
+			return pol == nil || u.State == gitmodels.Succeeded || u.Finished.IsZero() || !r.over(u.Finished, pol.KeepImages)
+		})
+	}
+	lines, err := r.cfg.Sweep(ctx, keepRun, keepImage)
+	for _, line := range lines {
+		r.log.Info("swept", "what", line)
+	}
+	return err
 }
 
 // sweepRun removes what one commit left behind.
-func (r *Runner) sweepRun(ctx context.Context, repo gitmodels.Repository, commit gitmodels.CommitID) error {
+func (r *Runner) sweepRun(ctx context.Context, repo gitmodels.Repository, commit gitmodels.CommitID, pol *policy.Policy) error {
 	row, err := r.cfg.Ledger.Show(ctx, repo.ID, commit)
 	if isKind(err, gitmodels.NotFound) {
 		return nil
@@ -157,14 +198,20 @@ func (r *Runner) sweepRun(ctx context.Context, repo gitmodels.Repository, commit
 	kept := false
 	for _, a := range row.Attempts {
 		dirs := attemptFolders(r.cfg.Home, repo.ID, commit, a.N)
-		if a.Finished == nil || r.cfg.Clock.Now().Sub(*a.Finished) < keepFailed {
-			kept = true
-			continue
-		}
-		gone := []string{dirs.attempt()}
-		if a.State == gitmodels.Succeeded {
+		files := a.Finished != nil && r.over(*a.Finished, pol.KeepArtifacts)
+		logs := a.Finished != nil && r.over(*a.Finished, pol.KeepLogs) && a.State != gitmodels.Succeeded
+		var gone []string
+		switch {
+		case files && logs:
+			gone = []string{dirs.attempt()}
+		case files:
 			gone = []string{dirs.tree(), dirs.artifacts(), dirs.metrics(), dirs.engine(gitmodels.StageTrain), dirs.engine(gitmodels.StageEvaluate)}
+		case logs:
+			for _, stage := range loggedStages {
+				gone = append(gone, dirs.log(stage))
+			}
 		}
+		kept = kept || !files
 		for _, path := range gone {
 			if err := removeAll(path); err != nil {
 				failed = errors.Join(failed, fmt.Errorf("attempt %s of %s: %w", strconv.Itoa(a.N), commit, err))

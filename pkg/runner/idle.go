@@ -12,8 +12,8 @@ import (
 )
 
 // Beginnings of what a run waits for without anybody's help: another try after
-// one that failed, and a place that limits give. All other words are a gap of the
-// server.
+// one that failed, a place that limits give, and GPUs that others have (gpuless).
+// All other words are a gap of the server.
 const (
 	retrying  = "another try: "
 	placeless = "a place: "
@@ -135,5 +135,5 @@ func (r *Runner) othersIdle(ctx context.Context, quiet *quietness) (bool, error)
 // waitsForServer reports whether a run cannot go on by itself.
 func waitsForServer(row gitmodels.Listing) bool {
 	return row.State != nil && !row.State.Terminal() && row.Waiting != nil && *row.Waiting != "" &&
-		!strings.HasPrefix(*row.Waiting, retrying) && !strings.HasPrefix(*row.Waiting, placeless)
+		!strings.HasPrefix(*row.Waiting, retrying) && !strings.HasPrefix(*row.Waiting, placeless) && !strings.HasPrefix(*row.Waiting, gpuless)
 }

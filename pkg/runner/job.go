@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/git-models/git-models/pkg/gitmodels"
@@ -118,9 +119,9 @@ func (w *worker) runJob(ctx context.Context, stage gitmodels.StageName, out *bui
 				return none, err
 			}
 		}
-		id, err := trainer.Submit(ctx, job)
+		id, err := w.submit(ctx, trainer, job, out)
 		if err != nil {
-			return none, fmt.Errorf("submitting: %w", err)
+			return none, w.leaseBack(out.GPUs, fmt.Errorf("submitting: %w", err))
 		}
 		if err := w.r.cfg.Ledger.Confirm(ctx, w.claim, stage, id); err != nil {
 			return none, err
@@ -128,6 +129,50 @@ func (w *worker) runJob(ctx context.Context, stage gitmodels.StageName, out *bui
 		w.log.Info("job submitted", "stage", string(stage), "job", id)
 	}
 	return w.watch(ctx, stage, trainer, job)
+}
+
+// submit has the engine take the job, with the credentials that its image is
+// pulled with.
+func (w *worker) submit(ctx context.Context, trainer gitmodels.Trainer, job gitmodels.Job, out *built) (id string, err error) {
+	if out.Image != nil {
+		registry := w.r.cfg.Registry(w.pol.RegistryAuth)
+		auth, remove, err := registry.AuthFile(ctx, out.Image.Name)
+		if err != nil {
+			return "", err
+		}
+		defer w.forget(remove)
+		job.AuthFile, job.Plain = auth, registry.SpeaksPlain(out.Image.Name)
+	}
+	// Submit may pull an image for long: a cancel ends that too.
+	done := make(chan struct{})
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer close(done)
+	watching.Go(func() {
+		select {
+		case <-w.asked:
+		case <-done:
+			return
+		}
+		for {
+			if err := trainer.Cancel(ctx, job); err != nil && ctx.Err() == nil {
+				w.log.Warn("the engine did not take the cancel", "job", job.Name, "cause", err.Error())
+			}
+			select {
+			case <-done:
+				return
+			case <-w.r.cfg.Clock.After(10 * w.r.cfg.Pace.Status):
+			}
+		}
+	})
+	return trainer.Submit(ctx, job)
+}
+
+// forget removes a file with credentials.
+func (w *worker) forget(remove func() error) {
+	if err := remove(); err != nil {
+		w.log.Error("a file with credentials stays", "cause", err.Error())
+	}
 }
 
 // ready checks, before a job is submitted, that the server still can and may run
@@ -146,7 +191,10 @@ func (w *worker) ready(ctx context.Context, trainer gitmodels.Trainer, job *gitm
 			return err
 		}
 	}
-	return trainer.Check(ctx, *job)
+	if job.GPUs, err = w.leaseGPUs(ctx, out.GPUs); err != nil {
+		return err
+	}
+	return w.leaseBack(out.GPUs, trainer.Check(ctx, *job))
 }
 
 // job is what the trainer knows the job by and what it runs, without secrets.
@@ -156,8 +204,13 @@ func (w *worker) job(stage gitmodels.StageName, out *built, name string, command
 		metrics = evalFolder(metrics)
 	}
 	own := map[string]string{"ARTIFACTS_DIR": w.dirs.artifacts(), "METRICS_DIR": metrics, "CHECKPOINT_DIR": w.dirs.checkpoints()}
+	image := ""
+	if made := out.Image; made != nil {
+		image = made.ref().Ref()
+	}
 	return gitmodels.Job{
-		Name: name, RunID: w.claim.Run.ID, Commit: w.claim.Run.Commit,
+		Image: image,
+		Name:  name, RunID: w.claim.Run.ID, Commit: w.claim.Run.Commit,
 		Dir: w.dirs.engine(stage), Tree: w.dirs.tree(), Command: command,
 		Env:      w.environment(out, own, nil),
 		Writable: []string{w.dirs.artifacts(), w.dirs.metrics(), w.dirs.checkpoints()},

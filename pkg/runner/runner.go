@@ -33,6 +33,12 @@ type Runner struct {
 	stuck   map[string]string  // outbox items that failed several times, and why
 	graphs  map[string]bool    // repositories whose commit-graph is due, or (false) being written
 
+	builds slots      // images that are being made
+	latest sync.Mutex // who moves the tag latest
+
+	gpus     sync.Mutex         // who leases GPUs; guards gpuWaits
+	gpuWaits map[string]gpuWait // runs that wait for GPUs, by id
+
 	swept  time.Time         // of the housekeeping alone
 	limits hostLimits        // of the claim loop alone, as is
 	turned map[string]string // what runs that limits turn away were told to wait for
@@ -53,7 +59,7 @@ func New(cfg Config) (*Runner, error) {
 		cfg: cfg, log: cfg.Log, intake: in, service: newService(cfg, in), say: in.say, owner: owner,
 		wakeIntake: make(chan struct{}, 1), wakeClaim: make(chan struct{}, 1),
 		wakeOutbox: make(chan struct{}, 1), wakeNotify: make(chan struct{}, 1), progress: make(chan struct{}, 1),
-		workers: map[string]*worker{}, turned: map[string]string{}, gaps: map[string]string{}, stuck: map[string]string{}, graphs: map[string]bool{},
+		workers: map[string]*worker{}, turned: map[string]string{}, gpuWaits: map[string]gpuWait{}, gaps: map[string]string{}, stuck: map[string]string{}, graphs: map[string]bool{},
 	}
 	r.service.told = r.told
 	return r, nil
@@ -78,6 +84,11 @@ func (r *Runner) Run(ctx context.Context, untilIdle bool) error {
 			r.log.Error("releasing the runner's lock", "cause", err.Error())
 		}
 	}()
+	if r.cfg.Recover != nil {
+		if err := guard(r.cfg.Recover); err != nil {
+			r.log.Warn("what a runner left that was killed could not all be removed", "cause", err.Error())
+		}
+	}
 	for {
 		// The lock is ours and no worker of ours is at work, also not when it was
 		// idle and a claim came at that moment: every lease is of somebody gone.

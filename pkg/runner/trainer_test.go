@@ -47,12 +47,12 @@ func (e *trainer) misuse(format string, args ...any) {
 }
 
 // enter notes a call; the runner never makes two at once for one job, but Cancel
-// beside Status.
+// beside Status and Submit.
 func (e *trainer) enter(job gitmodels.Job, call string) func() {
 	key := job.Dir
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if was := e.busy[key]; was != "" && !(call == "Cancel" && was == "Status") {
+	if was := e.busy[key]; was != "" && !(call == "Cancel" && (was == "Status" || was == "Submit")) {
 		e.misuse("%s while %s of job %s is under way", call, was, job.Name)
 	}
 	e.busy[key] = call

@@ -186,7 +186,10 @@ func (w *worker) settle(ctx context.Context, err error) error {
 // again: the longer it has waited, the less often.
 func (w *worker) release(ctx context.Context, wait *errWait) error {
 	now, pace := w.r.cfg.Clock.Now(), w.r.cfg.Pace
-	pause := min(max(now.Sub(w.claim.Attempt.CreatedAt)/4, pace.Waiting), 12*pace.Waiting)
+	pause := pace.Waiting // for what goes on by itself, and may do so at any moment
+	if wait.gap {
+		pause = min(max(now.Sub(w.claim.Attempt.CreatedAt)/4, pause), 12*pause)
+	}
 	if limit := w.queueTimeout(); limit > 0 && w.claim.Attempt.Job == "" { // no job has started
 		left := w.claim.Attempt.CreatedAt.Add(limit).Sub(now)
 		if left <= 0 {

@@ -9,7 +9,6 @@ import (
 	"github.com/git-models/git-models/pkg/gate"
 	"github.com/git-models/git-models/pkg/gitmodels"
 	"github.com/git-models/git-models/pkg/hook"
-	"github.com/git-models/git-models/pkg/publish"
 	"github.com/git-models/git-models/pkg/wire"
 )
 
@@ -77,6 +76,9 @@ func (h *handOff) words(ctx context.Context, t *told, o hook.Outlook) *hook.Bloc
 	h.last(ctx, b, o)
 	if words := hook.ChangeWords(o.Changes); words != "" {
 		b.Say("changed %s", words)
+	}
+	if o.Image != "" {
+		b.Say("image: %s", o.Image)
 	}
 	runs := o.Decision == gitmodels.DecisionRun || o.Decision == ""
 	if uri := o.Artifacts(h.site); runs && uri != "" {
@@ -156,23 +158,11 @@ func (h *handOff) count(ctx context.Context, u gitmodels.Update) (int, error) {
 
 // last tells how the push before this one ended: by the runner, or by its note.
 func (h *handOff) last(ctx context.Context, b *hook.Block, o hook.Outlook) {
-	var row gitmodels.Listing
-	switch {
-	case o.Receipt != nil && o.Receipt.Last != nil:
-		row = *o.Receipt.Last
-	case o.Receipt == nil && !o.Creates() && o.Old != o.New:
-		note, ok, err := h.session.ReadNote(ctx, h.site.Policy.NotesRef, o.Old)
-		if err != nil || !ok {
-			return
-		}
-		parsed, ours := publish.ParseNote(note, o.Old)
-		if !ours {
-			return
-		}
-		row = parsed.Listing(h.site.Name())
-	default:
+	last, err := h.sight.LastRun(ctx, o)
+	if err != nil || last == nil {
 		return
 	}
+	row := *last
 	words := hook.StateWords(row)
 	if row.State != nil && *row.State == gitmodels.Succeeded && h.isBest(ctx, o.Ref, row.Commit) {
 		words += " (best)"

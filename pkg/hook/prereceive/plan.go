@@ -120,6 +120,9 @@ func planWords(ctx context.Context, sight hook.Sight, o hook.Outlook) (*hook.Blo
 		}
 		b.Say("changed %s, since %s", words, short(o.Compared))
 	}
+	if o.Image != "" {
+		b.Say("image: %s", o.Image)
+	}
 	engine := o.Plan.Engine
 	if o.Plan.Missing != "" {
 		engine = strings.TrimSpace(engine + " (it waits: " + gitmodels.Printable(o.Plan.Missing, 200) + ")")
