@@ -6,7 +6,8 @@
 // knows:
 //
 //	project DIR [SERVER]   a small training repository in DIR, one commit on main,
-//	                       with SERVER as its remote origin
+//	                       with SERVER as its remote origin; after containers also a
+//	                       Dockerfile on BASE, in a second commit
 //	commits N              N more commits in the current folder
 //	hint [REGEXP]          runs the command of the (matching) hint line that the
 //	                       last command printed, with sh -c in the current folder
@@ -32,6 +33,16 @@
 //	                       run that succeeded, one job (it leaves
 //	                       $WORK/started/REPOSITORY.COMMIT.PID) and one note, and no other has
 //
-// and the conditions [root], [bwrap], [mounts], [sshd], [python3]; [mounts] is that
+//	containers             makes the engine container the story's own, with docker,
+//	                       an empty registry REGISTRY (host:port) and a base
+//	                       image BASE
+//	registry down|up       the registry is gone, or back on its port
+//	registry fail N        it answers everything with the HTTP status N; 0: no more
+//	registry full N        the same for what would change it
+//	registry ask PASSWORD  it wants the password from now on
+//	registry took REGEXP N  of its requests since the last such line, or registry
+//	                       forget, as METHOD and path, N match
+//
+// and the conditions [docker] (one can be started here), [root], [bwrap], [mounts], [sshd], [python3]; [mounts] is that
 // an `unshare -m` may mount.
 package story

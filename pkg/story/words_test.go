@@ -31,6 +31,9 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"current":  current,
 	"load":     load,
 	"once":     once,
+
+	"containers": containers,
+	"registry":   steerRegistry,
 }
 
 // The project of the stories: it trains in a blink, and every stage can be
@@ -78,6 +81,9 @@ func project(ts *testscript.TestScript, neg bool, args []string) {
 			server = ts.MkAbs(server)
 		}
 		git(ts, dir, "", "remote", "add", "origin", server)
+	}
+	if _, ok := registries.Load(ts.Getenv("WORK")); ok {
+		imageProject(ts, dir)
 	}
 }
 

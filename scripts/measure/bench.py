@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import history
+import images
 import place
 import pushes
 import service
@@ -21,6 +22,8 @@ ROWS = {
     "ledger": lambda site, _: service.ledger(site),
     "tags": lambda site, _: service.tags(site),
     "ls": lambda site, _: service.ls(site),
+    "export": lambda site, _: images.export(site),
+    "image": lambda site, _: images.image(site),
 }
 
 
